@@ -1,0 +1,86 @@
+package blockstore
+
+import "time"
+
+// ImageInfo describes a golden image.
+type ImageInfo struct {
+	Name    string    `json:"name"`
+	ID      string    `json:"id"`   // 128-bit random, hex
+	Size    int64     `json:"size"` // bytes, multiple of 512
+	Created time.Time `json:"created"`
+	// ContentID identifies what the image reads as: SHA-256 over its size and
+	// the SHA-256 of each 16 MiB chunk that is not all zero. Empty until known.
+	ContentID string `json:"contentId,omitempty"`
+	// SHA256 of the raw disk, as sha256sum prints it. Empty where not computed.
+	SHA256    string `json:"sha256,omitempty"`
+	Format    string `json:"format,omitempty"` // what it was imported from: raw, gzip, qcow2 …
+	Allocated int64  `json:"allocated"`        // bytes that are not known to be zero
+	Clones    int    `json:"clones"`           // volumes and images made from it that still exist
+	Owner     string `json:"owner,omitempty"`
+}
+
+// VolumeInfo describes an OS volume.
+type VolumeInfo struct {
+	Name    string    `json:"name"`
+	ID      string    `json:"id"`
+	Size    int64     `json:"size"`
+	Created time.Time `json:"created"`
+	Image   string    `json:"image,omitempty"` // name of the golden image at the time of the clone
+	ImageID string    `json:"imageId,omitempty"`
+	Owner   string    `json:"owner,omitempty"`
+	// Allocated is what the volume itself takes on the host's disk, in bytes
+	// (its own layer, not what it shares with its image).
+	Allocated int64 `json:"allocated"`
+	// Epoch grows each time acknowledged writes may have been lost.
+	Epoch uint64 `json:"epoch"`
+	Open  int    `json:"open"` // handles open on it now
+}
+
+// ImportRequest says what ImportImage shall make of a Source.
+type ImportRequest struct {
+	Name      string
+	RequestID string // optional: the same id again returns the first result
+	Owner     string // optional label
+	Progress  func(Progress)
+}
+
+// Progress of a long operation. Rate and time left are the observer's to work out.
+type Progress struct {
+	Stage string `json:"stage"` // "read", "sync", "seal", "verify", "export"
+	// Done and Total count bytes of the input (import) or of the disk; Total
+	// is -1 when unknown.
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+	Disk  int64 `json:"disk"` // bytes of the disk seen so far
+}
+
+// CloneRequest says what CreateVolume shall make.
+type CloneRequest struct {
+	Name      string
+	Image     string // golden image; empty makes an empty volume of Size
+	Size      int64  // bytes; 0 means the image's size; less than that is refused
+	RequestID string
+	Owner     string
+}
+
+// VerifyReport is the outcome of VerifyImage. Bad lists the damaged chunks.
+type VerifyReport struct {
+	Image   string     `json:"image"`
+	Checked int64      `json:"checked"` // bytes read
+	Bad     []BadChunk `json:"bad"`
+}
+
+// BadChunk is a chunk of an image whose content is not what was sealed.
+type BadChunk struct {
+	Offset int64  `json:"offset"`
+	Length int64  `json:"length"`
+	Reason string `json:"reason"`
+}
+
+// Extent is a run of a disk with one allocation state.
+type Extent struct {
+	Offset int64
+	Length int64
+	Zero   bool // reads as zero and is not allocated
+	Own    bool // the volume's own layer holds it (otherwise its base does)
+}
