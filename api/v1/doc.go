@@ -1,0 +1,42 @@
+// Package v1 is goldstream's own HTTP API: its wire types, its handlers and a
+// Go client. It holds no state; everything it serves comes from a [Backend].
+//
+// # Transport
+//
+// HTTP/1.1 over a Unix socket, DATA/goldstream.sock, mode 0660: whoever may
+// open the socket may do everything, except that importing a file by its path
+// is kept to root and to the daemon's own user (others would read files with
+// the daemon's rights; they stream the content instead). The command line uses
+// the same handlers through the same [Client] without a daemon, over a socket
+// pair inside one process.
+//
+// # Routes
+//
+//	GET    /v1/version
+//	GET    /v1/status
+//	GET    /v1/images
+//	GET    /v1/images/{name}
+//	POST   /v1/images/{name}/import    JSON {path} or the image as octet-stream   NDJSON
+//	GET    /v1/images/{name}/export    ?format=raw|zstd|sparse                    bytes
+//	POST   /v1/images/{name}/verify                                               NDJSON
+//	POST   /v1/images/{name}/capture   JSON {volume}                              NDJSON
+//	DELETE /v1/images/{name}
+//	GET    /v1/volumes
+//	POST   /v1/volumes                 JSON {name, image, size}
+//	GET    /v1/volumes/{name}
+//	POST   /v1/volumes/{name}/grow     JSON {size}
+//	DELETE /v1/volumes/{name}
+//
+// # Conventions
+//
+// Requests are strict: an unknown JSON field or query parameter is an error. An
+// Idempotency-Key header names a request; the same key again returns the first
+// result.
+//
+// Long work answers with NDJSON, one [Event] a line; the last line is the
+// result or the error. A connection that the client closes cancels the work.
+//
+// Errors are {"error":{"code","message","advice"}}; see [Code] for the codes
+// and the HTTP status of each. Work that failed before its first progress line
+// answers with that status, later with an error line under status 200.
+package v1

@@ -1,0 +1,117 @@
+package v1
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"syscall"
+
+	"goldstream/blockstore"
+)
+
+// Code names the cause of an error on the wire.
+type Code string
+
+// The codes. Each has one HTTP status, and where the block store knows the
+// cause, one sentinel that errors.Is finds on the client's side too.
+const (
+	CodeInvalid   Code = "invalid"
+	CodeForbidden Code = "forbidden" // the daemon may not read the file: send its content
+	CodeNotFound  Code = "not_found"
+	CodeExists    Code = "exists"
+	CodeInUse     Code = "in_use"
+	CodeReadOnly  Code = "read_only"
+	CodeNoSpace   Code = "no_space"
+	CodeLocked    Code = "locked"
+	CodeFormat    Code = "unknown_format"
+	CodeDamaged   Code = "damaged"
+	CodeFailed    Code = "failed"
+	CodeClosed    Code = "closed"
+	CodeRange     Code = "range"
+	CodeCancelled Code = "cancelled"
+	CodeInternal  Code = "internal"
+)
+
+// cause is one row of the table of errors, most specific first.
+type cause struct {
+	code   Code
+	status int
+	is     error
+}
+
+func causes() []cause {
+	return []cause{
+		{CodeCancelled, 499, context.Canceled},
+		{CodeNotFound, http.StatusNotFound, blockstore.ErrNotFound},
+		{CodeExists, http.StatusConflict, blockstore.ErrExists},
+		{CodeInUse, http.StatusConflict, blockstore.ErrInUse},
+		{CodeInvalid, http.StatusBadRequest, blockstore.ErrInvalid},
+		{CodeReadOnly, http.StatusForbidden, blockstore.ErrReadOnly},
+		{CodeNoSpace, http.StatusInsufficientStorage, blockstore.ErrNoSpace},
+		{CodeNoSpace, http.StatusInsufficientStorage, syscall.ENOSPC},
+		{CodeNoSpace, http.StatusInsufficientStorage, syscall.EDQUOT},
+		{CodeLocked, http.StatusLocked, blockstore.ErrLocked},
+		{CodeFormat, http.StatusUnprocessableEntity, blockstore.ErrFormat},
+		{CodeDamaged, http.StatusUnprocessableEntity, blockstore.ErrCorrupt},
+		{CodeFailed, http.StatusInternalServerError, blockstore.ErrFailed},
+		{CodeClosed, http.StatusServiceUnavailable, blockstore.ErrClosed},
+		{CodeRange, http.StatusRequestedRangeNotSatisfiable, blockstore.ErrRange},
+		{CodeForbidden, http.StatusForbidden, fs.ErrPermission},
+		{CodeNotFound, http.StatusNotFound, fs.ErrNotExist},
+		{CodeInternal, http.StatusInternalServerError, nil},
+	}
+}
+
+// Error is an error on the wire. The client returns it; errors.Is finds the
+// block store's sentinel in it.
+type Error struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"` // what to do about it
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the sentinel of the error's code, or nil.
+func (e *Error) Unwrap() error {
+	for _, c := range causes() {
+		if c.code == e.Code {
+			return c.is
+		}
+	}
+	return nil
+}
+
+// Status returns the HTTP status of the error's code.
+func (e *Error) Status() int {
+	for _, c := range causes() {
+		if c.code == e.Code {
+			return c.status
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+// ErrorOf returns err as it goes over the wire.
+func ErrorOf(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: codeOf(err), Message: err.Error()}
+}
+
+func codeOf(err error) Code {
+	for _, c := range causes() {
+		if c.is != nil && errors.Is(err, c.is) {
+			return c.code
+		}
+	}
+	return CodeInternal
+}
+
+// invalid makes the error of a request that makes no sense.
+func invalid(message string) error {
+	return &Error{Code: CodeInvalid, Message: message}
+}

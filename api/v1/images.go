@@ -1,0 +1,115 @@
+package v1
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"goldstream/blockstore"
+)
+
+func (s *server) routeImages(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/images", s.answer(s.listImages))
+	mux.HandleFunc("GET /v1/images/{name}", s.answer(s.inspectImage))
+	mux.HandleFunc("DELETE /v1/images/{name}", s.answer(s.deleteImage))
+	mux.HandleFunc("GET /v1/images/{name}/export", s.exportImage)
+	mux.HandleFunc("POST /v1/images/{name}/import", s.stream(s.importImage))
+	mux.HandleFunc("POST /v1/images/{name}/verify", s.stream(s.verifyImage))
+	mux.HandleFunc("POST /v1/images/{name}/capture", s.stream(s.captureImage))
+}
+
+func (s *server) listImages(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if err := onlyQuery(r); err != nil {
+		return nil, err
+	}
+	images, err := s.backend.Images(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	if images == nil {
+		images = []blockstore.ImageInfo{}
+	}
+	return ImageList{Images: images}, nil
+}
+
+func (s *server) inspectImage(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return s.backend.Image(r.Context(), r.PathValue("name"))
+}
+
+func (s *server) deleteImage(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return nil, s.backend.DeleteImage(r.Context(), r.PathValue("name"), requestID(r))
+}
+
+func (s *server) importImage(e *events, r *http.Request) (any, error) {
+	req := blockstore.ImportRequest{
+		Name:      r.PathValue("name"),
+		RequestID: requestID(r),
+		Progress:  e.progress,
+	}
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == TypeRaw {
+		return s.importBody(r, req)
+	}
+	var body ImportRequest
+	if err := readJSON(e.w, r, &body); err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(body.Path) {
+		return nil, invalid(fmt.Sprintf("the path %q is not absolute", body.Path))
+	}
+	if !mayReadFiles(r.Context()) {
+		return nil, fmt.Errorf("import of %s: only root and the daemon's own user may name files to it; send the content instead: %w",
+			body.Path, fs.ErrPermission)
+	}
+	req.Owner = body.Owner
+	return s.backend.ImportFile(r.Context(), body.Path, req)
+}
+
+func (s *server) importBody(r *http.Request, req blockstore.ImportRequest) (any, error) {
+	if err := onlyQuery(r, "owner"); err != nil {
+		return nil, err
+	}
+	req.Owner = r.URL.Query().Get("owner")
+	return s.backend.ImportStream(r.Context(), r.Body, r.ContentLength, req)
+}
+
+func (s *server) verifyImage(e *events, r *http.Request) (any, error) {
+	rep, err := s.backend.VerifyImage(r.Context(), r.PathValue("name"), e.progress)
+	if rep.Bad == nil {
+		rep.Bad = []blockstore.BadChunk{}
+	}
+	return rep, err
+}
+
+func (s *server) captureImage(e *events, r *http.Request) (any, error) {
+	var body CaptureRequest
+	if err := readJSON(e.w, r, &body); err != nil {
+		return nil, err
+	}
+	return s.backend.CaptureImage(r.Context(), body.Volume, blockstore.ImportRequest{
+		Name:      r.PathValue("name"),
+		RequestID: requestID(r),
+		Owner:     body.Owner,
+		Progress:  e.progress,
+	})
+}
+
+// exportImage sends the disk. An error after the first byte can only break the
+// answer off in the formats raw and zstd; sparse has a frame for it.
+func (s *server) exportImage(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	err := s.export(w, r)
+	s.record(r, start, err)
+	var cut *cutError
+	if errors.As(err, &cut) {
+		panic(http.ErrAbortHandler)
+	}
+	if err != nil {
+		writeError(w, err)
+	}
+}
+
+func requestID(r *http.Request) string { return r.Header.Get(HeaderRequestID) }

@@ -1,0 +1,159 @@
+package v1
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Limits of the server. A stream that is imported has no time limit of its
+// own: a pipe may pause as long as its writer likes.
+const (
+	maxHeader      = 64 << 10         // bytes of a request's header
+	maxJSON        = 1 << 20          // bytes of a JSON body
+	headerTimeout  = 10 * time.Second // to send the header
+	jsonTimeout    = 30 * time.Second // to send a JSON body
+	idleTimeout    = 2 * time.Minute  // between requests
+	writeTimeout   = time.Minute      // to take one piece of an answer
+	discardTimeout = 5 * time.Second  // to notice an early error while sending
+)
+
+type server struct {
+	backend Backend
+	log     *slog.Logger
+	version Version
+}
+
+// NewServer returns an HTTP server of the API for a Unix listener. Its Shutdown
+// waits for running work; Close cuts it off.
+func NewServer(b Backend, version string, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           NewHandler(b, version, log),
+		ConnContext:       withPeer,
+		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// NewHandler returns the API's handlers without a server around them. Imports
+// by path need the peer that NewServer's connections carry.
+func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
+	s := &server{backend: b, log: log, version: Version{Version: version, Go: runtime.Version()}}
+	mux := http.NewServeMux()
+	s.routeImages(mux)
+	s.routeVolumes(mux)
+	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
+	mux.HandleFunc("GET /v1/status", s.answer(s.status))
+	mux.HandleFunc("/", s.answer(noRoute))
+	return mux
+}
+
+func (s *server) status(_ http.ResponseWriter, r *http.Request) (any, error) {
+	st, err := s.backend.Status(r.Context())
+	st.Version = s.version.Version
+	return st, err
+}
+
+func noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return nil, &Error{Code: CodeNotFound, Message: fmt.Sprintf("there is no %s %s in this API", r.Method, r.URL.Path)}
+}
+
+// answer makes a handler of a function whose result is one JSON document, or
+// nothing where it is nil.
+func (s *server) answer(f func(http.ResponseWriter, *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		v, err := f(w, r)
+		s.record(r, start, err)
+		s.deadline(w)
+		switch {
+		case err != nil:
+			writeError(w, err)
+		case v == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeJSON(w, http.StatusOK, v)
+		}
+	}
+}
+
+// deadline gives the client time to take the next piece of an answer. Transports
+// without deadlines (tests) go without.
+func (s *server) deadline(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}
+
+// record logs a request: what changes things or fails as information, the rest
+// for debugging.
+func (s *server) record(r *http.Request, start time.Time, err error) {
+	level := slog.LevelDebug
+	if r.Method != http.MethodGet {
+		level = slog.LevelInfo
+	}
+	attrs := []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.Duration("took", time.Since(start).Round(time.Microsecond)),
+	}
+	if id := r.Header.Get(HeaderRequestID); id != "" {
+		attrs = append(attrs, slog.String("request_id", id))
+	}
+	if err != nil {
+		e := ErrorOf(err)
+		attrs = append(attrs, slog.String("code", string(e.Code)), slog.String("error", err.Error()))
+		if e.Status() == http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", TypeJSON)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone: nobody to tell
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	e := ErrorOf(err)
+	writeJSON(w, e.Status(), errorBody{Error: e})
+}
+
+// readJSON decodes the body into v, strictly.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != TypeJSON {
+		return invalid(fmt.Sprintf("the body's Content-Type is %q; send %s", t, TypeJSON))
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(jsonTimeout))
+	// The deadline must not stand after the body: the server reads on, to
+	// notice that the client went away.
+	defer rc.SetReadDeadline(time.Time{})
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJSON))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return invalid("the body is no valid request: " + err.Error())
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return invalid("the body holds more than one JSON document")
+	}
+	return nil
+}
+
+// onlyQuery refuses query parameters other than those named.
+func onlyQuery(r *http.Request, names ...string) error {
+	for k := range r.URL.Query() {
+		if !slices.Contains(names, k) {
+			return invalid(fmt.Sprintf("unknown query parameter %q", k))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package v1
+
+import (
+	"net/http"
+
+	"goldstream/blockstore"
+)
+
+func (s *server) routeVolumes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/volumes", s.answer(s.listVolumes))
+	mux.HandleFunc("POST /v1/volumes", s.answer(s.createVolume))
+	mux.HandleFunc("GET /v1/volumes/{name}", s.answer(s.inspectVolume))
+	mux.HandleFunc("POST /v1/volumes/{name}/grow", s.answer(s.growVolume))
+	mux.HandleFunc("DELETE /v1/volumes/{name}", s.answer(s.deleteVolume))
+}
+
+func (s *server) listVolumes(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if err := onlyQuery(r); err != nil {
+		return nil, err
+	}
+	volumes, err := s.backend.Volumes(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	if volumes == nil {
+		volumes = []blockstore.VolumeInfo{}
+	}
+	return VolumeList{Volumes: volumes}, nil
+}
+
+func (s *server) inspectVolume(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return s.backend.Volume(r.Context(), r.PathValue("name"))
+}
+
+func (s *server) createVolume(w http.ResponseWriter, r *http.Request) (any, error) {
+	var body CreateRequest
+	if err := readJSON(w, r, &body); err != nil {
+		return nil, err
+	}
+	return s.backend.CreateVolume(r.Context(), blockstore.CloneRequest{
+		Name:      body.Name,
+		Image:     body.Image,
+		Size:      body.Size,
+		Owner:     body.Owner,
+		RequestID: requestID(r),
+	})
+}
+
+func (s *server) growVolume(w http.ResponseWriter, r *http.Request) (any, error) {
+	var body GrowRequest
+	if err := readJSON(w, r, &body); err != nil {
+		return nil, err
+	}
+	return s.backend.GrowVolume(r.Context(), r.PathValue("name"), body.Size)
+}
+
+func (s *server) deleteVolume(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return nil, s.backend.DeleteVolume(r.Context(), r.PathValue("name"), requestID(r))
+}

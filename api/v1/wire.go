@@ -1,0 +1,92 @@
+package v1
+
+import (
+	"encoding/json"
+	"time"
+
+	"goldstream/blockstore"
+)
+
+// Media types of requests and responses.
+const (
+	TypeJSON   = "application/json"
+	TypeNDJSON = "application/x-ndjson"
+	TypeRaw    = "application/octet-stream"
+	TypeZstd   = "application/zstd"
+	TypeSparse = "application/vnd.goldstream.sparse"
+)
+
+// Headers beyond HTTP's own.
+const (
+	// HeaderRequestID carries the caller's id of a request.
+	HeaderRequestID = "Idempotency-Key"
+	// HeaderDiskSize tells the size in bytes of the disk that is exported.
+	HeaderDiskSize = "Goldstream-Disk-Size"
+)
+
+// Version answers GET /v1/version.
+type Version struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
+}
+
+// Status answers GET /v1/status.
+type Status struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Data    string    `json:"data"`          // the data directory
+	NBD     []string  `json:"nbd,omitempty"` // URIs that serve volumes
+	Images  int       `json:"images"`
+	Volumes int       `json:"volumes"`
+	Free    int64     `json:"free"`  // bytes free on the data directory's file system
+	Total   int64     `json:"total"` // bytes it has
+}
+
+// ImageList answers GET /v1/images.
+type ImageList struct {
+	Images []blockstore.ImageInfo `json:"images"`
+}
+
+// VolumeList answers GET /v1/volumes.
+type VolumeList struct {
+	Volumes []blockstore.VolumeInfo `json:"volumes"`
+}
+
+// ImportRequest asks for an import of a file on the daemon's host.
+type ImportRequest struct {
+	Path  string `json:"path"` // absolute
+	Owner string `json:"owner,omitempty"`
+}
+
+// CaptureRequest asks for a golden image of what a volume holds now.
+type CaptureRequest struct {
+	Volume string `json:"volume"`
+	Owner  string `json:"owner,omitempty"`
+}
+
+// CreateRequest asks for a volume. Without Image it is empty and Size is
+// needed; with Image, Size 0 means the image's.
+type CreateRequest struct {
+	Name  string `json:"name"`
+	Image string `json:"image,omitempty"`
+	Size  int64  `json:"size,omitempty"`
+	Owner string `json:"owner,omitempty"`
+}
+
+// GrowRequest asks for a larger volume.
+type GrowRequest struct {
+	Size int64 `json:"size"`
+}
+
+// Event is one line of an NDJSON answer. Exactly one field is set.
+type Event struct {
+	Progress *blockstore.Progress `json:"progress,omitempty"`
+	Result   json.RawMessage      `json:"result,omitempty"`
+	Error    *Error               `json:"error,omitempty"`
+}
+
+// errorBody is the body of every answer that is not 2xx.
+type errorBody struct {
+	Error *Error `json:"error"`
+}
