@@ -3,7 +3,6 @@ package v1
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -20,6 +19,7 @@ type events struct {
 	w      http.ResponseWriter
 	rc     *http.ResponseController
 	cancel context.CancelFunc // of the work: the client takes no more
+	upload *upload            // the request's body, where it is a disk
 
 	mu struct {
 		sync.Mutex
@@ -42,8 +42,8 @@ func (s *server) stream(f func(*events, *http.Request) (any, error)) http.Handle
 		v, err := f(e, r.WithContext(ctx))
 		s.record(r, start, err)
 		e.end(v, err)
-		if err != nil {
-			e.discard(r)
+		if e.upload != nil {
+			e.upload.discard(e.rc)
 		}
 	}
 }
@@ -94,14 +94,4 @@ func (e *events) lineLocked(ev Event) error {
 		return err
 	}
 	return e.rc.Flush()
-}
-
-// discard reads what is left of the request for a while. A client that is still
-// sending finds the error in the answer, where closing the connection under it
-// would let it see a broken pipe only.
-func (e *events) discard(r *http.Request) {
-	if err := e.rc.SetReadDeadline(time.Now().Add(discardTimeout)); err != nil {
-		return
-	}
-	_, _ = io.Copy(io.Discard, r.Body)
 }

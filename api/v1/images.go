@@ -51,7 +51,7 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 		Progress:  e.progress,
 	}
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == TypeRaw {
-		return s.importBody(r, req)
+		return s.importBody(e, r, req)
 	}
 	var body ImportRequest
 	if err := readJSON(e.w, r, &body); err != nil {
@@ -68,12 +68,14 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 	return s.backend.ImportFile(r.Context(), body.Path, req)
 }
 
-func (s *server) importBody(r *http.Request, req blockstore.ImportRequest) (any, error) {
+func (s *server) importBody(e *events, r *http.Request, req blockstore.ImportRequest) (any, error) {
 	if err := onlyQuery(r, "owner"); err != nil {
 		return nil, err
 	}
 	req.Owner = r.URL.Query().Get("owner")
-	return s.backend.ImportStream(r.Context(), r.Body, r.ContentLength, req)
+	e.upload = newUpload(r)
+	defer e.upload.close()
+	return s.backend.ImportStream(r.Context(), e.upload.r, r.ContentLength, req)
 }
 
 func (s *server) verifyImage(e *events, r *http.Request) (any, error) {
@@ -108,6 +110,7 @@ func (s *server) exportImage(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
+		s.deadline(w)
 		writeError(w, err)
 	}
 }

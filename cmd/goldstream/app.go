@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+const defaultData = "/var/lib/goldstream"
+
+func newApp(s streams) *cli.App {
+	app := &cli.App{
+		Name:                      "goldstream",
+		Usage:                     "golden OS images, cloned into OS volumes and served over NBD",
+		Version:                   programVersion(),
+		HideVersion:               true, // version is a command
+		Reader:                    s.in,
+		Writer:                    s.out,
+		ErrWriter:                 s.err,
+		EnableBashCompletion:      true,
+		DisableSliceFlagSeparator: true, // an address may hold a comma
+		CustomAppHelpTemplate:     cli.AppHelpTemplate + exitTable,
+		Flags:                     commonFlags(),
+		Action:                    needCommand,
+		OnUsageError:              onUsageError,
+		ExitErrHandler:            func(*cli.Context, error) {}, // run does it
+	}
+	app.Commands = []*cli.Command{
+		serveCommand(),
+		noun("image", "golden images", imageCommands()),
+		noun("volume", "OS volumes, cloned from golden images", volumeCommands()),
+		statusCommand(),
+		versionCommand(),
+		completionCommand(),
+	}
+	return app
+}
+
+// commonFlags are on every command.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "data", Usage: "`DIR` that holds the data", Value: defaultData,
+			EnvVars: []string{"GOLDSTREAM_DATA"},
+		},
+		&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
+	}
+}
+
+func noun(name, usage string, verbs []*cli.Command) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, Subcommands: verbs,
+		Flags: commonFlags(), Action: needCommand, OnUsageError: onUsageError,
+	}
+}
+
+// verb describes one command.
+type verb struct {
+	name, args, usage string
+	examples          []string
+	flags             []cli.Flag
+	action            func(*call) error
+	complete          func(*call) []string // names for its arguments; may be nil
+}
+
+func (v verb) command() *cli.Command {
+	args := strings.Fields(v.args)
+	return &cli.Command{
+		Name:         v.name,
+		Usage:        v.usage,
+		ArgsUsage:    v.args,
+		Description:  v.description(),
+		Flags:        append(v.flags, commonFlags()...),
+		OnUsageError: onUsageError,
+		BashComplete: v.completer(),
+		Action: func(c *cli.Context) error {
+			if err := checkArgs(c, args); err != nil {
+				return err
+			}
+			return runCall(c, v.action)
+		},
+	}
+}
+
+func (v verb) description() string {
+	head := "Example:"
+	if len(v.examples) > 1 {
+		head = "Examples:"
+	}
+	return head + "\n  " + strings.Join(v.examples, "\n  ")
+}
+
+// checkArgs wants one argument for each name.
+func checkArgs(c *cli.Context, names []string) error {
+	got := c.Args().Slice()
+	if len(got) > len(names) {
+		return usagef("%s: unexpected argument %q", commandName(c), got[len(names)])
+	}
+	if len(got) < len(names) {
+		return usagef("%s: %s is missing", commandName(c), names[len(got)])
+	}
+	for i, a := range got {
+		if a == "" {
+			return usagef("%s: %s is empty", commandName(c), names[i])
+		}
+	}
+	return nil
+}
+
+func needCommand(c *cli.Context) error {
+	if word := c.Args().First(); word != "" {
+		return usagef("there is no command %q", strings.TrimSpace(commandName(c)+" "+word))
+	}
+	w := c.App.Writer
+	c.App.Writer = c.App.ErrWriter
+	defer func(w io.Writer) { c.App.Writer = w }(w)
+	if err := showHelp(c); err != nil {
+		return err
+	}
+	return usagef("say which command")
+}
+
+func showHelp(c *cli.Context) error {
+	if len(c.Lineage()) > 2 { // the root context is one of them
+		return cli.ShowSubcommandHelp(c)
+	}
+	return cli.ShowAppHelp(c)
+}
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	if flag, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
+		return usagef("%s: there is no flag %s", commandName(c), flag)
+	}
+	return usagef("%s: %v", commandName(c), err)
+}
+
+// commandName is noun and verb, without the program.
+func commandName(c *cli.Context) string {
+	return strings.TrimPrefix(strings.TrimPrefix(c.Command.HelpName, c.App.Name), " ")
+}
+
+func versionCommand() *cli.Command {
+	return verb{
+		name: "version", usage: "print the version of this program",
+		examples: []string{"goldstream version"},
+		action:   printVersion,
+	}.command()
+}
+
+func printVersion(c *call) error {
+	v := versionOf()
+	return c.print(v, func(w io.Writer) {
+		fmt.Fprintf(w, "goldstream %s (%s)\n", v.Version, v.Go)
+	})
+}

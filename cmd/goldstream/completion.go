@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+const bashCompletion = `# bash completion for goldstream: source <(goldstream completion bash)
+_goldstream() {
+  local cur=${COMP_WORDS[COMP_CWORD]} words
+  if [[ $cur == -* ]]; then
+    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" "$cur" --generate-bash-completion 2>/dev/null)
+  else
+    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" --generate-bash-completion 2>/dev/null)
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -o bashdefault -o default -F _goldstream goldstream
+`
+
+const zshCompletion = `#compdef goldstream
+# zsh completion for goldstream: source <(goldstream completion zsh)
+_goldstream() {
+  local -a words_found
+  local cur=${words[-1]}
+  if [[ $cur == -* ]]; then
+    words_found=("${(@f)$(${words[@]:0:#words[@]-1} ${cur} --generate-bash-completion 2>/dev/null)}")
+  else
+    words_found=("${(@f)$(${words[@]:0:#words[@]-1} --generate-bash-completion 2>/dev/null)}")
+  fi
+  if [[ -n ${words_found[1]} ]]; then
+    compadd -a words_found
+  else
+    _files
+  fi
+}
+compdef _goldstream goldstream
+`
+
+func completionCommand() *cli.Command {
+	return verb{
+		name: "completion", args: "SHELL", usage: "print the completion script for bash or zsh",
+		examples: []string{
+			"source <(goldstream completion bash)",
+			"goldstream completion zsh > \"${fpath[1]}/_goldstream\"",
+		},
+		action:   printCompletion,
+		complete: func(*call) []string { return []string{"bash", "zsh"} },
+	}.command()
+}
+
+func printCompletion(c *call) error {
+	script := map[string]string{"bash": bashCompletion, "zsh": zshCompletion}[c.arg(0)]
+	if script == "" {
+		return usagef("completion: there are scripts for bash and zsh, not for %q", c.arg(0))
+	}
+	_, err := fmt.Fprint(c.out, script)
+	return err
+}
+
+// completer answers the shell: flags after a dash, else names of what the verb
+// works on, else nothing (the shell offers files).
+func (v verb) completer() cli.BashCompleteFunc {
+	return func(c *cli.Context) {
+		if n := c.NArg(); n > 0 && strings.HasPrefix(c.Args().Get(n-1), "-") {
+			for _, f := range c.Command.Flags {
+				fmt.Fprintln(c.App.Writer, "--"+f.Names()[0])
+			}
+			return
+		}
+		if v.complete == nil || c.NArg() > 0 {
+			return
+		}
+		_ = runCall(c, func(call *call) error {
+			for _, name := range v.complete(call) {
+				fmt.Fprintln(c.App.Writer, name)
+			}
+			return nil
+		})
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"goldstream/api/v1"
+	"goldstream/blockstore"
+	"goldstream/daemon"
+)
+
+const (
+	// lockPatience is how long a command waits for another one to let go of
+	// the data directory, or for a daemon that starts to answer.
+	lockPatience = 2 * time.Second
+	lockPoll     = 50 * time.Millisecond
+)
+
+// connection is a client and what has to be closed after it.
+type connection struct {
+	*v1.Client
+	close func() error
+}
+
+// with runs f with a client of the daemon or, where none runs, of handlers in
+// this process. With create, a data directory that does not exist is made.
+func (c *call) with(create bool, f func(*v1.Client) error) error {
+	conn, err := c.connect(create)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(conn.Client), conn.close())
+}
+
+func (c *call) connect(create bool) (*connection, error) {
+	dir := c.String("data")
+	for start := time.Now(); ; {
+		conn, err := c.reachDaemon(dir)
+		if conn != nil || err != nil {
+			return conn, err
+		}
+		conn, err = c.openInside(dir, create)
+		if !errors.Is(err, blockstore.ErrLocked) || time.Since(start) > lockPatience {
+			return conn, err
+		}
+		select {
+		case <-c.ctx.Done():
+			return nil, c.ctx.Err()
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// reachDaemon returns nothing where no daemon listens.
+func (c *call) reachDaemon(dir string) (*connection, error) {
+	socket := filepath.Join(dir, v1.SocketName)
+	conn, err := v1.Dial(c.ctx, socket)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the daemon's socket %s cannot be used: %w", socket, err)
+	}
+	conn.Close()
+	client := v1.NewClient(socket)
+	return &connection{Client: client, close: func() error { client.Close(); return nil }}, nil
+}
+
+func (c *call) openInside(dir string, create bool) (*connection, error) {
+	d, err := daemon.Open(dir, daemon.Options{
+		Version:   programVersion(),
+		Logger:    c.logger(),
+		MustExist: !create,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := d.Embed()
+	return &connection{Client: e.Client, close: func() error {
+		return errors.Join(e.Close(), d.Close())
+	}}, nil
+}
+
+// daemonNames asks a running daemon for completions; it opens nothing.
+func (c *call) daemonNames(list func(context.Context, *v1.Client) ([]string, error)) []string {
+	ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+	defer cancel()
+	client := v1.NewClient(filepath.Join(c.String("data"), v1.SocketName))
+	defer client.Close()
+	names, err := list(ctx, client)
+	if err != nil {
+		return nil
+	}
+	return names
+}

@@ -1,0 +1,32 @@
+// Command goldstream keeps golden OS images, clones them into OS volumes and
+// serves those over NBD.
+//
+//	goldstream serve
+//	goldstream image  import|list|inspect|export|verify|delete|capture
+//	goldstream volume create|list|inspect|grow|delete
+//	goldstream status|version|completion
+//
+// Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves
+// that directory, the command talks to it over DIR/goldstream.sock; where none
+// does, it opens the directory itself and runs the same handlers inside this
+// process. Flags may stand anywhere: before the noun, between the arguments,
+// behind them; "--" ends them.
+//
+// # Exit codes
+//
+//	0    done
+//	1    failed
+//	2    usage: an argument or flag makes no sense
+//	3    not found
+//	4    exists already, or is in use
+//	5    no space left
+//	6    locked by another process
+//	7    damaged data: found by verify, in the store or in the input
+//	130  cancelled
+//
+// # Output
+//
+// Results go to standard output: tables for people, or with --json one JSON
+// document. Progress and errors go to standard error; with --json an error is
+// a JSON document there, {"error":{"code","message","advice"}}.
+package main

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"goldstream/api/v1"
+	"goldstream/blockstore"
+)
+
+// exported is what an export prints as JSON.
+type exported struct {
+	Image  string `json:"image"`
+	Dest   string `json:"dest"`
+	Format string `json:"format"`
+	Size   int64  `json:"size"` // of the disk, in bytes
+}
+
+func exportImage(c *call) error {
+	name, dest := c.arg(0), c.arg(1)
+	format, err := exportFormat(c.String("format"), dest)
+	if err != nil {
+		return err
+	}
+	return c.with(false, func(client *v1.Client) error {
+		m := newMeter(c.err, "export "+name)
+		e := exporting{call: c, client: client, meter: m, compress: format == "zstd"}
+		size, err := e.to(dest)
+		m.done()
+		if err != nil || dest == "-" {
+			return err
+		}
+		return c.print(exported{name, dest, format, size}, func(w io.Writer) {
+			fmt.Fprintf(w, "exported %s to %s: %s, %s\n", name, dest, format, humanSize(size))
+		})
+	})
+}
+
+func exportFormat(format, dest string) (string, error) {
+	switch {
+	case format == "raw", format == "zstd":
+		return format, nil
+	case format != "":
+		return "", usagef("--format %q: there are raw and zstd", format)
+	case strings.HasSuffix(dest, ".zst"):
+		return "zstd", nil
+	}
+	return "raw", nil
+}
+
+type exporting struct {
+	*call
+	client   *v1.Client
+	meter    *meter
+	compress bool
+}
+
+// to writes the image to dest: a regular file appears when it is complete, or
+// never; a device or pipe is written in place.
+func (e exporting) to(dest string) (int64, error) {
+	if dest == "-" {
+		return e.write(e.out, false)
+	}
+	fi, err := os.Stat(dest)
+	switch {
+	case err == nil && fi.IsDir():
+		return 0, usagef("image export: %s is a directory; name a file in it", dest)
+	case err == nil && !fi.Mode().IsRegular():
+		return e.inPlace(dest)
+	}
+	return e.toFile(dest)
+}
+
+func (e exporting) inPlace(dest string) (int64, error) {
+	f, err := os.OpenFile(dest, os.O_WRONLY, 0)
+	if err != nil {
+		return 0, err
+	}
+	size, err := e.write(f, false)
+	if err == nil {
+		if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+			err = nil // a pipe or terminal
+		}
+	}
+	return size, errors.Join(err, f.Close())
+}
+
+func (e exporting) toFile(dest string) (int64, error) {
+	partial := dest + ".partial"
+	f, err := createPartial(partial)
+	if err != nil {
+		return 0, err
+	}
+	size, err := e.write(f, true)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(partial, dest)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(partial))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return size, err
+	}
+	return size, syncDir(filepath.Dir(dest))
+}
+
+// createPartial locks the file, so that two exports to one place do not mix.
+func createPartial(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another export writes to %s: %w", path, blockstore.ErrInUse)
+	}
+	if err := f.Truncate(0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// write passes the disk to w; with holes, w is an empty regular file.
+func (e exporting) write(w io.Writer, holes bool) (int64, error) {
+	if e.compress {
+		return e.writeCompressed(w)
+	}
+	var sink v1.Sink
+	size, err := e.client.ExportImage(e.ctx, e.arg(0), func(size int64) (v1.Sink, error) {
+		if f, ok := w.(*os.File); ok && holes {
+			sink = &holeSink{f: f}
+			return e.counted(sink, size), f.Truncate(size)
+		}
+		sink = v1.NewFlatSink(w)
+		return e.counted(sink, size), nil
+	})
+	return size, err
+}
+
+// writeCompressed compresses on this side: the daemon has volumes to serve.
+func (e exporting) writeCompressed(w io.Writer) (size int64, err error) {
+	buffered := bufio.NewWriterSize(w, 1<<20)
+	z := &zstdSink{w: buffered}
+	size, err = e.client.ExportImage(e.ctx, e.arg(0), func(size int64) (v1.Sink, error) {
+		return e.counted(z, size), z.start(size)
+	})
+	if err = z.end(err); err != nil {
+		return size, err
+	}
+	return size, buffered.Flush()
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"goldstream/daemon"
+)
+
+func serveCommand() *cli.Command {
+	c := verb{
+		name: "serve", usage: "serve volumes and golden images over NBD, and the API on a socket",
+		examples: []string{
+			"goldstream serve",
+			"goldstream serve --data /srv/goldstream --nbd 127.0.0.1:10809 --nbd unix:/run/goldstream/nbd.sock",
+		},
+		flags: []cli.Flag{
+			&cli.StringSliceFlag{
+				Name: "nbd", Usage: "`ADDR`ess to serve NBD on, host:port or unix:PATH; may be repeated",
+				Value: cli.NewStringSlice("127.0.0.1:10809"),
+			},
+			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json", Value: "text"},
+			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
+			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
+		},
+	}
+	cmd := c.command()
+	cmd.Action = func(ctx *cli.Context) error {
+		if err := checkArgs(ctx, nil); err != nil {
+			return err
+		}
+		return serve(ctx)
+	}
+	return cmd
+}
+
+// serve runs the daemon. Its signals differ from other commands': the first
+// asks for an orderly stop, which is no failure.
+func serve(c *cli.Context) (err error) {
+	log, err := newLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	if err != nil {
+		return err
+	}
+	ctx, force, stop := daemon.Signals(c.Context)
+	defer stop()
+	d, err := daemon.Open(c.String("data"), daemon.Options{
+		Version:      programVersion(),
+		Logger:       log,
+		DrainTimeout: c.Duration("drain-timeout"),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	return d.Run(ctx, daemon.RunConfig{NBD: listeners(c), Force: force, Ready: func(uris []string) {
+		fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", programVersion(), strings.Join(uris, " "))
+	}})
+}
+
+func listeners(c *cli.Context) []daemon.Listener {
+	var ls []daemon.Listener
+	for _, a := range c.StringSlice("nbd") {
+		ls = append(ls, daemon.Listener{Address: a})
+	}
+	return ls
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %q: there are debug, info, warn and error", level)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, usagef("--log-format %q: there are text and json", format)
+}

@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"context"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"goldstream/api/v1"
+	"goldstream/blockstore"
+)
+
+// backend is the store as the API wants it. Most of it is the store's own
+// methods.
+type backend struct {
+	*blockstore.Store
+	d   *Daemon
+	nbd []string // URIs that serve the store
+}
+
+var _ v1.Backend = (*backend)(nil)
+
+// OpenImage opens a golden image for an export to a file.
+func (b *backend) OpenImage(ctx context.Context, name string) (v1.Disk, error) {
+	disk, err := b.Store.OpenImage(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return disk, nil
+}
+
+// Status tells what the daemon holds.
+func (b *backend) Status(ctx context.Context) (v1.Status, error) {
+	images, err := b.Images(ctx)
+	if err != nil {
+		return v1.Status{}, err
+	}
+	volumes, err := b.Volumes(ctx)
+	if err != nil {
+		return v1.Status{}, err
+	}
+	free, total, err := space(b.d.dir)
+	return v1.Status{
+		PID:     os.Getpid(),
+		Started: b.d.started,
+		Data:    b.d.dir,
+		NBD:     b.nbd,
+		Images:  len(images),
+		Volumes: len(volumes),
+		Free:    free,
+		Total:   total,
+	}, err
+}
+
+// space returns the bytes that the file system of path has free for us and
+// altogether.
+func space(path string) (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, 0, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}

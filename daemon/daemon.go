@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"goldstream/blockstore"
+)
+
+// Options of a Daemon. The zero value works.
+type Options struct {
+	// Version is what the API tells. Default "unknown".
+	Version string
+	// Logger takes what happens. Default: nothing is logged.
+	Logger *slog.Logger
+	// DrainTimeout bounds how long NBD requests and, after them, API requests
+	// may take to end at a stop. Default 10 s each.
+	DrainTimeout time.Duration
+	// MustExist refuses a data directory that holds no store instead of
+	// making one.
+	MustExist bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Version == "" {
+		o.Version = "unknown"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 10 * time.Second
+	}
+	return o
+}
+
+// Daemon owns an open data directory.
+type Daemon struct {
+	dir     string // absolute
+	opts    Options
+	log     *slog.Logger
+	store   *blockstore.Store
+	started time.Time
+}
+
+// Open opens the data directory. The error wraps blockstore.ErrLocked where
+// another process owns it.
+func Open(dir string, o Options) (*Daemon, error) {
+	o = o.withDefaults()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	blocks := filepath.Join(dir, "blocks")
+	if o.MustExist {
+		err = mustExist(dir, blocks)
+	} else {
+		err = os.MkdirAll(dir, 0o750)
+	}
+	if err != nil {
+		return nil, err
+	}
+	store, err := blockstore.Open(blocks, blockstore.Options{Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now()}, nil
+}
+
+// Close closes the store and lets go of the data directory.
+func (d *Daemon) Close() error { return d.store.Close() }
+
+func mustExist(dir, blocks string) error {
+	_, err := os.Stat(blocks)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no goldstream data in %s: name its directory with --data, or make it with 'goldstream serve' or 'goldstream image import': %w",
+			dir, blockstore.ErrNotFound)
+	}
+	return err
+}

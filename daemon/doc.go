@@ -1,0 +1,29 @@
+// Package daemon puts goldstream together: it opens the stores of a data
+// directory, wires the packages to each other and owns start order, drain
+// order, signals and listeners. It is the only package that knows all others.
+//
+// # Two ways to run
+//
+// [Daemon.Run] serves: volumes and golden images over NBD, the API on the
+// socket DATA/goldstream.sock. [Daemon.Embed] serves the same API inside the
+// calling process, for a command line without a daemon. Either way one process
+// owns the data directory; blocks/ carries the lock.
+//
+// # Order
+//
+// Start: store (takes the lock), NBD listeners, API socket, then the readiness
+// line. The socket of a daemon that was killed is replaced, which is safe
+// because the lock is held.
+//
+// Stop, on SIGTERM or SIGINT: NBD first (requests that were read are answered,
+// then connections close; a kernel client reconnects after a closed connection
+// and gives up after an error reply), then the API (short requests end, long
+// work is cancelled after [Options.DrainTimeout]), then the socket's file, then
+// the store. A second signal cuts the waiting short; the store is closed all
+// the same.
+//
+// # Exports
+//
+// A volume is exported under its name, a golden image read-only as
+// images/NAME.
+package daemon

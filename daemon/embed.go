@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"goldstream/api/v1"
+)
+
+// Embedded is the API inside this process.
+type Embedded struct {
+	*v1.Client
+	api *apiServer
+}
+
+// Embed serves the API to the client that it returns. Close it before the
+// daemon.
+func (d *Daemon) Embed() *Embedded {
+	pair := v1.NewPair()
+	return &Embedded{
+		Client: v1.NewClientDial(pair.Dial),
+		api:    d.serveAPI(pair, nil),
+	}
+}
+
+// Close waits until work that was cancelled has cleaned up.
+func (e *Embedded) Close() error {
+	e.Client.Close()
+	e.api.cancel()
+	return e.api.drain(context.Background())
+}
+
+// apiServer is a running server of the API.
+type apiServer struct {
+	srv    *http.Server
+	cancel context.CancelFunc // ends the context of every request
+	done   chan struct{}      // closed when Serve has returned
+	err    error              // what it returned; valid after done
+}
+
+func (d *Daemon) serveAPI(l net.Listener, nbd []string) *apiServer {
+	ctx, cancel := context.WithCancel(context.Background())
+	srv := v1.NewServer(&backend{Store: d.store, d: d, nbd: nbd}, d.opts.Version, d.log)
+	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	a := &apiServer{srv: srv, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		a.err = srv.Serve(l)
+	}()
+	return a
+}
+
+// drain waits for requests under way until ctx ends, then cancels them and waits
+// for their clean-up.
+func (a *apiServer) drain(ctx context.Context) error {
+	defer a.cancel()
+	err := a.srv.Shutdown(ctx)
+	if err != nil {
+		a.cancel()
+		cleanup, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+		defer cancel()
+		err = a.srv.Shutdown(cleanup)
+	}
+	if err != nil {
+		err = a.srv.Close()
+	}
+	<-a.done
+	return err
+}

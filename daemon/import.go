@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"goldstream/blockstore"
+	"goldstream/blockstore/source"
+)
+
+// ImportFile imports a regular file or a block device of this host.
+func (b *backend) ImportFile(ctx context.Context, path string, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	f, err := openInput(path)
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	defer f.Close()
+	return b.importSeekable(ctx, f, req)
+}
+
+// openInput opens without waiting for the writer of a pipe.
+func openInput(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() && fi.Mode().Type() != os.ModeDevice {
+		err = fmt.Errorf("%s is neither a file nor a block device; pipe its content in, with - as the source: %w", path, blockstore.ErrInvalid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// importSeekable imports from a file of any format.
+func (b *backend) importSeekable(ctx context.Context, f *os.File, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	src, err := source.Open(f)
+	var convert *source.NeedsConverter
+	if errors.As(err, &convert) {
+		src, err = OpenConverted(ctx, f)
+	}
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	return b.importSource(ctx, src, req)
+}
+
+// importSource uses src up. That it fails to close after its last byte was read
+// takes nothing from the image.
+func (b *backend) importSource(ctx context.Context, src blockstore.Source, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	defer src.Close()
+	return b.ImportImage(ctx, src, req)
+}
+
+// ImportStream imports from a stream. A format that cannot be read from its
+// beginning to its end goes through a temporary file.
+func (b *backend) ImportStream(ctx context.Context, r io.Reader, size int64, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	// A refused format leaves the stream whole in this buffer.
+	head := bufio.NewReaderSize(r, source.SniffLen)
+	src, err := source.OpenStream(head, size)
+	if needsFile(err) {
+		return b.importSpooled(ctx, head, size, req)
+	}
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	return b.importSource(ctx, src, req)
+}
+
+// needsFile tells whether err asks for an input that can seek.
+func needsFile(err error) bool {
+	var convert *source.NeedsConverter
+	var file *source.NeedsFile
+	return errors.As(err, &convert) || errors.As(err, &file)
+}
+
+// importSpooled asks for the name first: a large upload for a name that is
+// taken would be a waste.
+func (b *backend) importSpooled(ctx context.Context, r io.Reader, size int64, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	if _, err := b.Image(ctx, req.Name); err == nil && req.RequestID == "" {
+		return blockstore.ImageInfo{}, fmt.Errorf("golden image %q: %w", req.Name, blockstore.ErrExists)
+	}
+	f, err := b.d.spool(ctx, r, size, req.Progress)
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	defer f.Close()
+	return b.importSeekable(ctx, f, req)
+}

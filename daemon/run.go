@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"goldstream/api/v1"
+	"goldstream/nbd"
+)
+
+// cleanupTimeout bounds how long cancelled API work may take to undo itself.
+const cleanupTimeout = 5 * time.Second
+
+// RunConfig says what Run serves.
+type RunConfig struct {
+	NBD []Listener
+	// Ready is called once everything is served, with the URIs of the NBD
+	// listeners.
+	Ready func(uris []string)
+	// Force, when done, cuts a drain short. May be nil.
+	Force context.Context
+}
+
+// running is what Run has started.
+type running struct {
+	d     *Daemon
+	force context.Context
+	nbd   *nbd.Server
+	lns   []net.Listener
+	uris  []string
+	ends  chan error // one from each NBD listener
+	api   *apiServer
+}
+
+// Run serves until ctx ends, then drains. The store stays open: Close it after.
+func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
+	r := &running{d: d, force: c.Force}
+	if r.force == nil {
+		r.force = context.Background()
+	}
+	if err := r.listen(c.NBD); err != nil {
+		return err
+	}
+	socket := filepath.Join(d.dir, v1.SocketName)
+	sock, err := v1.Listen(socket)
+	if err != nil {
+		r.closeListeners()
+		return fmt.Errorf("API socket: %w", err)
+	}
+	r.serve(sock)
+	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "pid", os.Getpid())
+	notify("READY=1")
+	if c.Ready != nil {
+		c.Ready(r.uris)
+	}
+	err = r.wait(ctx)
+	notify("STOPPING=1")
+	return errors.Join(err, r.drain(), os.Remove(socket))
+}
+
+func (r *running) listen(ls []Listener) error {
+	for _, l := range ls {
+		ln, uri, err := l.listen()
+		if err != nil {
+			r.closeListeners()
+			return err
+		}
+		if exposed(ln.Addr()) {
+			r.d.log.Warn("NBD without TLS or authentication is open to the network: whoever reaches this address reads and writes every volume",
+				"address", ln.Addr().String())
+		}
+		r.lns, r.uris = append(r.lns, ln), append(r.uris, uri)
+	}
+	return nil
+}
+
+func (r *running) closeListeners() {
+	for _, ln := range r.lns {
+		ln.Close()
+	}
+}
+
+func (r *running) serve(sock net.Listener) {
+	r.nbd = nbd.NewServer(exports{r.d.store}, nbd.Options{Logger: r.d.log})
+	r.ends = make(chan error, len(r.lns))
+	for _, ln := range r.lns {
+		go func() { r.ends <- r.nbd.Serve(context.Background(), ln) }()
+	}
+	r.api = r.d.serveAPI(sock, r.uris)
+}
+
+// wait returns when ctx ends, or earlier with the error of a listener that
+// failed.
+func (r *running) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-r.ends:
+		r.ends <- err // drain counts one from each
+		return fmt.Errorf("the NBD server stopped: %w", err)
+	case <-r.api.done:
+		return fmt.Errorf("the API server stopped: %w", r.api.err)
+	}
+}
+
+// drain stops what serve started, in the order of the package's description.
+func (r *running) drain() error {
+	start := time.Now()
+	r.d.log.Info("stopping")
+	ctx, cancel := r.timeout()
+	if err := r.nbd.Shutdown(ctx); err != nil {
+		r.d.log.Warn("NBD connections are cut off", slog.Any("error", err))
+		r.nbd.Close()
+	}
+	cancel()
+	for range r.lns {
+		<-r.ends
+	}
+	ctx, cancel = r.timeout()
+	defer cancel()
+	err := r.api.drain(ctx)
+	r.d.log.Info("stopped", "took", time.Since(start).Round(time.Millisecond))
+	return err
+}
+
+// timeout returns a context for one part of the drain.
+func (r *running) timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.force, r.d.opts.DrainTimeout)
+}
