@@ -1,0 +1,70 @@
+package jail
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const overflowID = 65534
+
+// identity is who the program is on the host.
+type identity struct {
+	privileged bool // may map other ids and make detached mounts
+	uid, gid   int
+}
+
+func identify(hostID int) (identity, error) {
+	if !hasSysAdmin() {
+		return identity{uid: os.Geteuid(), gid: os.Getegid()}, nil
+	}
+	if hostID == 0 {
+		hostID = defaultHostID()
+	}
+	if !mapped(hostID) {
+		return identity{}, fmt.Errorf("host id %d is not mapped in this user namespace (see /proc/self/uid_map)", hostID)
+	}
+	return identity{privileged: true, uid: hostID, gid: hostID}, nil
+}
+
+func (i identity) missing() []string {
+	if i.privileged {
+		return nil
+	}
+	return []string{"own host id: started without privileges, the program runs as the caller's uid"}
+}
+
+// defaultHostID allows for containers, whose own user namespace may end at
+// 65535.
+func defaultHostID() int {
+	if mapped(DefaultHostID) {
+		return DefaultHostID
+	}
+	return overflowID
+}
+
+func mapped(id int) bool {
+	f, err := os.Open("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var inside, outside, count int
+		if _, err := fmt.Sscan(lines.Text(), &inside, &outside, &count); err == nil && id >= inside && id-inside < count {
+			return true
+		}
+	}
+	return false
+}
+
+func hasSysAdmin() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return false
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
