@@ -1,0 +1,50 @@
+// Package blockstore is the copy-on-write store of golden images and OS
+// volumes: data in sparse files, extent maps in Pebble, so that a clone costs
+// one small commit whatever the size of the disk.
+//
+// # Words
+//
+// A disk is cut into blocks of 4 KiB and regions of 16 MiB. A layer is a part
+// of a disk: sparse segment files in which a block stands at the offset that
+// it has in the disk, and map records that say which blocks the layer names.
+// A block of a layer is data (the layer's file holds it), zero, or unnamed
+// (it falls through to the layer below). A layer is writable or sealed; what
+// a sealed layer reads as never changes.
+//
+// The layers of one volume form a lineage and are numbered by version. A seal
+// raises the version; a clone starts a new lineage whose parent is (lineage,
+// version). A golden image is a name for a sealed version. An OS volume is a
+// name for a lineage, whose highest version (the tip) is writable.
+//
+// # Two crashes, two promises
+//
+// A process kill loses nothing that was acknowledged: every write is in the
+// kernel's page cache when it returns, and the change of the map is in the
+// volume's intent ring (ring.go), a small shared mapping from which the next
+// open rebuilds the map. A power loss loses nothing that was flushed: a
+// commit (commit.go) syncs the data first and the map after it.
+//
+// # Who locks what
+//
+//	catalogue.mu    names, lineages, references; never held over a commit
+//	volumeEntry.mu  opening and closing the volume
+//	rangeLock       blocks of one write, trim or zeroing
+//	volume.gate     shared by every write from map lookup to dirty mark;
+//	                exclusive for the instant in which a commit or a seal
+//	                takes the dirty set
+//	ownPage.mu      the uncommitted set of one region
+//
+// They are taken in this order. Reads take no lock.
+//
+// # Where to find what
+//
+//	keys.go record.go merge.go   the format of the metadata
+//	page.go view.go own.go       extent maps in memory
+//	file.go layer.go             files, and handles counted so that no
+//	                             descriptor is closed under its user
+//	store.go catalogue.go        opening, names, clones, deletes
+//	read.go write.go zero.go     the data's way
+//	ring.go recover.go           the intent ring and what a kill leaves
+//	commit.go seal.go            one committer for each volume
+//	import.go verify.go reclaim.go
+package blockstore

@@ -1,0 +1,248 @@
+package blockstore
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
+)
+
+// formatVersion is the newest layout of the directory that this code reads
+// and the one that it writes.
+const formatVersion = 1
+
+const formatMagic = "goldstream block store, format "
+
+// prepare checks the format of the store, or makes an empty one. A store is
+// made in an order that leaves no FORMAT file before everything else stands.
+func prepare(s *Store) error {
+	path := filepath.Join(s.dir, "FORMAT")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return create(s, path)
+	}
+	if err != nil {
+		return err
+	}
+	version, err := strconv.Atoi(strings.TrimPrefix(strings.TrimSpace(string(b)), formatMagic))
+	if err != nil {
+		return errf(ErrCorrupt, "%s is not the format file of a store", path)
+	}
+	if version > formatVersion {
+		return errf(ErrFormat, "the store in %s has format %d; this program reads up to %d: use a newer goldstream", s.dir, version, formatVersion)
+	}
+	return nil
+}
+
+func create(s *Store, formatPath string) error {
+	for _, dir := range []string{s.layersDir(), filepath.Join(s.dir, "rings")} {
+		if names, err := s.fs.List(dir); err != nil || len(names) > 0 {
+			return errors.Join(err, errf(ErrCorrupt, "%s has data but no FORMAT file: the store is damaged; restore FORMAT and meta from a backup", s.dir))
+		}
+		if err := s.fs.Mkdir(dir); err != nil {
+			return err
+		}
+	}
+	// Left over from a creation that was cut short: nothing refers to it.
+	if err := os.RemoveAll(s.metaDir()); err != nil {
+		return err
+	}
+	// Opened twice: the first write-ahead log of a new store is made before
+	// Pebble takes up its newest format, whose log chunks find a lost tail.
+	db, err := pebble.Open(s.metaDir(), s.pebbleOptions())
+	if err != nil {
+		return fmt.Errorf("cannot make the metadata in %s: %w", s.metaDir(), err)
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	return writeSynced(s, map[string][]byte{
+		filepath.Join(s.dir, "seq"): make([]byte, 8),
+		formatPath:                  []byte(formatMagic + strconv.Itoa(formatVersion) + "\n"),
+	}, filepath.Join(s.dir, "seq"), formatPath)
+}
+
+// writeSynced writes small files durably, in the given order.
+func writeSynced(s *Store, content map[string][]byte, order ...string) error {
+	for _, path := range order {
+		f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(content[path])
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			return err
+		}
+		if err := s.fs.SyncDir(s.dir); err != nil {
+			return err
+		}
+	}
+	return s.fs.SyncDir(filepath.Dir(s.dir))
+}
+
+func (s *Store) pebbleOptions() *pebble.Options {
+	return &pebble.Options{
+		FS:                 s.fs.Pebble(),
+		FormatMajorVersion: pebble.FormatNewest,
+		Merger:             mapMerger,
+		Logger:             pebbleLogger{s},
+		// Reopening must not invent a new database where one is missing.
+		ErrorIfNotExists: s.exists(),
+		MemTableSize:     8 << 20,
+		CacheSize:        16 << 20,
+	}
+}
+
+func (s *Store) exists() bool {
+	_, err := os.Stat(filepath.Join(s.dir, "FORMAT"))
+	return err == nil
+}
+
+// pebbleLogger passes Pebble's words on. Its Fatalf must not return and must
+// not end the process, on which a thousand root disks may hang: the store
+// becomes read-only and the goroutine stops where it is.
+type pebbleLogger struct{ s *Store }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	l.s.o.Logger.Debug("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.s.o.Logger.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	_ = l.s.fail(fmt.Errorf(format, args...))
+	select {}
+}
+
+// ownerLock is the exclusive right to a store's directory.
+type ownerLock struct{ f *os.File }
+
+// owner is what the LOCK file says.
+type owner struct {
+	PID     int       `json:"pid"`
+	Host    string    `json:"host"`
+	Started time.Time `json:"started"`
+}
+
+func lockOwner(dir string) (*ownerLock, error) {
+	path := filepath.Join(dir, "LOCK")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the store's lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		var o owner
+		if json.NewDecoder(f).Decode(&o) == nil && o.PID != 0 {
+			return nil, errf(ErrLocked, "the store in %s is used by process %d on %s since %s: stop it first, or use its commands",
+				dir, o.PID, o.Host, o.Started.Format(time.RFC3339))
+		}
+		return nil, errf(ErrLocked, "the store in %s is used by another process: stop it first", dir)
+	}
+	host, _ := os.Hostname()
+	b, _ := json.Marshal(owner{PID: os.Getpid(), Host: host, Started: time.Now().UTC().Truncate(time.Second)})
+	err = errors.Join(f.Truncate(0), func() error { _, err := f.WriteAt(append(b, '\n'), 0); return err }())
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot write the store's lock: %w", err)
+	}
+	return &ownerLock{f}, nil
+}
+
+func (l *ownerLock) release() error {
+	return errors.Join(l.f.Truncate(0), l.f.Close())
+}
+
+// witness remembers outside of Pebble how far its commits went, since a
+// damaged write-ahead log is otherwise taken for one that ended earlier.
+type witness struct {
+	m    mapping
+	mu   sync.Mutex
+	seq  uint64
+	stop chan struct{}
+	done chan struct{}
+}
+
+func (s *Store) openWitness() error {
+	path := filepath.Join(s.dir, "seq")
+	if _, err := os.Stat(path); err != nil {
+		return errf(ErrCorrupt, "%s is missing: it says how far the metadata goes; restore the store from a backup", path)
+	}
+	m, err := s.fs.Map(path, 8)
+	if err != nil {
+		return err
+	}
+	want := binary.LittleEndian.Uint64(m.Bytes())
+	b, closer, err := s.db.Get(sequenceKey)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+	case err != nil:
+		m.Close()
+		return errf(ErrCorrupt, "metadata in %s is damaged: %v", s.metaDir(), err)
+	default:
+		if len(b) == 8 {
+			s.sequence = binary.LittleEndian.Uint64(b)
+		}
+		closer.Close()
+	}
+	if s.sequence < want {
+		m.Close()
+		return errf(ErrCorrupt, "metadata in %s lost its tail: it ends at commit %d, but commit %d was durable; restore it from a backup", s.metaDir(), s.sequence, want)
+	}
+	s.witness = &witness{m: m, seq: s.sequence, stop: make(chan struct{}), done: make(chan struct{})}
+	s.witness.store()
+	go s.witness.syncEachSecond()
+	return nil
+}
+
+// advance records that commit seq is durable, and with it all before.
+func (w *witness) advance(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if seq > w.seq {
+		w.seq = seq
+		w.store()
+	}
+}
+
+func (w *witness) store() { binary.LittleEndian.PutUint64(w.m.Bytes(), w.seq) }
+
+func (w *witness) syncEachSecond() {
+	defer close(w.done)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var synced uint64
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		seq := w.seq
+		w.mu.Unlock()
+		if seq != synced && w.m.Sync() == nil {
+			synced = seq
+		}
+	}
+}
+
+func (w *witness) close() error {
+	close(w.stop)
+	<-w.done
+	return errors.Join(w.m.Sync(), w.m.Close())
+}

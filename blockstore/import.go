@@ -1,0 +1,416 @@
+package blockstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// minHole is the shortest run of zero blocks that is left out of an
+	// image: shorter ones cost more in the map than they save on the disk.
+	minHole = 64 << 10
+
+	// inlineDigest is the largest disk whose SHA-256 is made at import:
+	// zeros cannot be passed over.
+	inlineDigest = 1 << 40
+
+	// importBuffers of one region each are in flight.
+	importBuffers = 4
+
+	// importBatch bounds the map records that are written at a time, in bytes.
+	importBatch = 2 << 20
+)
+
+// ImportImage makes a golden image of what src reads, and seals it. Zeros are
+// found and take no room. Until it returns, nothing is visible; a failed,
+// cancelled or killed import gives its room back. src is not closed.
+//
+// Errors: ErrExists, ErrInvalid (name; a size that is no multiple of 512),
+// ErrNoSpace, the context's, and those of src.
+func (s *Store) ImportImage(ctx context.Context, src Source, req ImportRequest) (ImageInfo, error) {
+	var info ImageInfo
+	if err := checkName("a golden image", req.Name); err != nil {
+		return info, err
+	}
+	if size := src.Size(); size >= 0 {
+		if err := checkSize(size); err != nil {
+			return info, err
+		}
+	}
+	done, release, err := s.reserveImage(req, &info)
+	if done || err != nil {
+		return info, err
+	}
+	defer release()
+	im, err := s.beginImport(src, req)
+	if err != nil {
+		return info, err
+	}
+	if err := im.run(ctx); err != nil {
+		return info, errors.Join(err, im.abandon())
+	}
+	return im.finish()
+}
+
+// importer makes one image.
+type importer struct {
+	s       *Store
+	src     Source
+	req     ImportRequest
+	lineage *lineage
+	layer   *layer
+
+	size      atomic.Int64                 // bytes of the disk so far
+	allocated int64                        // bytes stored
+	sums      map[uint32][sha256.Size]byte // of regions that are not all zero
+	batch     *pebble.Batch                // map records
+	raw       hash.Hash                    // nil for disks too large
+}
+
+// chunk is one region on its way into the image.
+type chunk struct {
+	region uint32
+	data   []byte // whole blocks; nil if all zero
+	length int    // bytes of the disk
+
+	buf   []byte
+	users atomic.Int32
+}
+
+// release gives the buffer back with the last user.
+func (ck *chunk) release(free chan<- []byte) {
+	if ck.users.Add(-1) == 0 {
+		free <- ck.buf // has room for all
+	}
+}
+
+// beginImport records durably that there will be data without a name.
+func (s *Store) beginImport(src Source, req ImportRequest) (*importer, error) {
+	c := s.cat
+	c.mu.Lock()
+	l := c.addLineageLocked(nil, 0, 0, lineageImporting)
+	c.mu.Unlock()
+	b := s.db.NewBatch()
+	putJSON(b, lineageKey(prefixLineage, l.id), l.rec)
+	if err := s.commit(b); err != nil {
+		c.mu.Lock()
+		c.dropLineageLocked(l)
+		c.mu.Unlock()
+		return nil, err
+	}
+	im := &importer{s: s, src: src, req: req, lineage: l, layer: s.layer(layerID{l.id, 1}), sums: map[uint32][sha256.Size]byte{}, batch: s.db.NewBatch()}
+	if src.Size() <= inlineDigest {
+		im.raw = sha256.New()
+	}
+	return im, nil
+}
+
+// abandon dooms what was written.
+func (im *importer) abandon() error {
+	im.batch.Close()
+	c := im.s.cat
+	c.mu.Lock()
+	im.lineage.rec.State = lineageDoomed
+	rec := im.lineage.rec
+	c.mu.Unlock()
+	b := im.s.db.NewBatch()
+	putJSON(b, lineageKey(prefixLineage, im.lineage.id), rec)
+	err := im.s.commit(b) // if it fails, the next open dooms it
+	im.s.reclaim.wake()
+	return err
+}
+
+// run reads the source and stores it: one goroutine reads, one makes the
+// digest of the raw disk, one finds zeros, digests regions and writes.
+func (im *importer) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	free := make(chan []byte, importBuffers)
+	for range importBuffers {
+		free <- make([]byte, RegionSize)
+	}
+	toDigest, toStore := make(chan *chunk, importBuffers), make(chan *chunk, importBuffers)
+	g.Go(func() error {
+		defer close(toDigest)
+		defer close(toStore)
+		return im.read(ctx, free, toDigest, toStore)
+	})
+	g.Go(func() error {
+		for ck := range toDigest {
+			im.digest(ck)
+			ck.release(free)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for ck := range toStore {
+			if err := im.store(ck); err != nil {
+				return err
+			}
+			ck.release(free)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return checkSize(im.size.Load())
+}
+
+// read cuts the source into regions.
+func (im *importer) read(ctx context.Context, free chan []byte, out ...chan *chunk) error {
+	for region := uint32(0); ; region++ {
+		if int64(region)<<regionShift >= MaxSize {
+			return errf(ErrInvalid, "the disk is larger than %d bytes (1 PiB)", int64(MaxSize))
+		}
+		var buf []byte
+		select {
+		case buf = <-free:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		ck, last, err := im.readRegion(ctx, region, buf)
+		if err != nil {
+			return err
+		}
+		ck.users.Store(int32(len(out)))
+		for _, ch := range out {
+			select {
+			case ch <- ck:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		im.size.Add(int64(ck.length))
+		im.progress("read")
+		if last {
+			return nil
+		}
+	}
+}
+
+// readStep is what is asked of the source at a time, in bytes.
+const readStep = 1 << 20
+
+// readRegion reads the next region into buf. Parts known to be zero are only
+// cleared once something else is read.
+func (im *importer) readRegion(ctx context.Context, region uint32, buf []byte) (ck *chunk, last bool, err error) {
+	ck = &chunk{region: region, buf: buf}
+	for ck.length < RegionSize && !last {
+		if err := cancelled(ctx); err != nil {
+			return nil, false, err
+		}
+		part := buf[ck.length:min(ck.length+readStep, RegionSize)]
+		n, zero, err := im.src.Next(ctx, part)
+		if err == io.EOF {
+			last = true
+			break
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if zero && ck.data != nil {
+			clear(part[:n])
+		}
+		if !zero && ck.data == nil {
+			clear(buf[:ck.length])
+			ck.data = buf
+		}
+		ck.length += n
+	}
+	if ck.data != nil {
+		whole := (ck.length + BlockSize - 1) &^ (BlockSize - 1)
+		clear(buf[ck.length:whole])
+		ck.data = buf[:whole]
+	}
+	return ck, last, nil
+}
+
+func (im *importer) progress(stage string) {
+	if im.req.Progress == nil {
+		return
+	}
+	done, total := im.src.Consumed()
+	im.req.Progress(Progress{Stage: stage, Done: done, Total: total, Disk: im.size.Load()})
+}
+
+// digest adds a region to the digest of the raw disk.
+func (im *importer) digest(ck *chunk) {
+	if im.raw == nil {
+		return
+	}
+	if ck.data != nil {
+		im.raw.Write(ck.data[:ck.length])
+		return
+	}
+	for n := ck.length; n > 0; n -= min(n, len(zeros)) {
+		im.raw.Write(zeros[:min(n, len(zeros))])
+	}
+}
+
+// store writes a region's data, its digest and its map record.
+func (im *importer) store(ck *chunk) error {
+	if ck.data == nil {
+		return nil
+	}
+	runs := dataRuns(ck.data)
+	if len(runs) == 0 {
+		return nil
+	}
+	c := newComposer()
+	defer c.release()
+	self, err := c.source(im.layer.id)
+	if err != nil {
+		return err
+	}
+	c.full = true
+	off := int64(ck.region) << regionShift
+	for _, r := range runs {
+		if err := im.s.space.take(int64(r.end - r.start)); err != nil {
+			return err
+		}
+		if err := im.layer.write(ck.data[r.start:r.end], off+int64(r.start)); err != nil {
+			return im.explain(err)
+		}
+		c.fill(r.start>>blockShift, r.end>>blockShift, self)
+		im.allocated += int64(r.end - r.start)
+	}
+	for i, src := range c.cells {
+		if src == sourceUnset {
+			c.cells[i] = sourceZero
+		}
+	}
+	sum := sha256.Sum256(ck.data[:ck.length])
+	im.sums[ck.region] = sum
+	id := im.layer.id
+	err = errors.Join(
+		im.startWriteback(off),
+		im.batch.Merge(mapKey(id.lineage, ck.region, id.version), c.encode(), nil),
+		im.batch.Set(versionKey(prefixTouched, id, ck.region), nil, nil),
+		im.batch.Set(versionKey(prefixHash, id, ck.region), sum[:], nil))
+	if err != nil || im.batch.Len() < importBatch {
+		return err
+	}
+	return im.writeRecords()
+}
+
+// writeRecords writes map records ahead of the commit that gives them a name.
+func (im *importer) writeRecords() error {
+	b := im.batch
+	im.batch = im.s.db.NewBatch()
+	return im.s.commit(b)
+}
+
+// startWriteback has the kernel write a region now, so that the sync at the
+// end finds little to do and the page cache of others stays.
+func (im *importer) startWriteback(off int64) error {
+	s, at := im.layer.segmentAt(off)
+	h, err := s.acquire(false)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	return h.file.StartWriteback(at, RegionSize)
+}
+
+func (im *importer) explain(err error) error {
+	if errors.Is(err, ErrNoSpace) {
+		return errf(ErrNoSpace, "no space left for the image in %s: free space or add a disk; nothing was imported", im.s.dir)
+	}
+	return err
+}
+
+// byteRun is a run of whole blocks in a region.
+type byteRun struct{ start, end int }
+
+// dataRuns finds what of whole blocks must be stored: all but zero runs of at
+// least minHole bytes.
+func dataRuns(data []byte) []byteRun {
+	var runs []byteRun
+	for at := 0; at < len(data); {
+		if isZero(data[at : at+BlockSize]) {
+			at += BlockSize
+			continue
+		}
+		start := at
+		for at < len(data) && !isZero(data[at:at+BlockSize]) {
+			at += BlockSize
+		}
+		if n := len(runs); n > 0 && start-runs[n-1].end < minHole {
+			runs[n-1].end = at
+		} else {
+			runs = append(runs, byteRun{start, at})
+		}
+	}
+	return runs
+}
+
+func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
+
+// finish makes the data durable and then, in one commit, the image.
+func (im *importer) finish() (ImageInfo, error) {
+	fail := func(err error) (ImageInfo, error) {
+		return ImageInfo{}, errors.Join(im.explain(err), im.abandon())
+	}
+	im.progress("sync")
+	if err := syncPins(im.layer.takeUnsynced()); err != nil {
+		return fail(fmt.Errorf("sync of the image's data: %w", err))
+	}
+	im.progress("seal")
+	size, c := im.size.Load(), im.s.cat
+	e := &imageEntry{name: im.req.Name, lineage: im.lineage, rec: imageRecord{
+		ID: newID(), Lineage: im.lineage.id, Version: 1, Size: size, Created: time.Now().UTC(),
+		ContentID: contentID(size, im.sums), Format: im.src.Format(), Allocated: im.allocated, Owner: im.req.Owner,
+	}}
+	if im.raw != nil && size <= inlineDigest {
+		e.rec.SHA256 = hex.EncodeToString(im.raw.Sum(nil))
+	}
+	c.mu.Lock()
+	rec := im.lineage.rec
+	c.mu.Unlock()
+	rec.State, rec.Sizes = lineageLive, []int64{size}
+	info := ImageInfo{Name: e.name, ID: e.rec.ID, Size: size, Created: e.rec.Created, ContentID: e.rec.ContentID,
+		SHA256: e.rec.SHA256, Format: e.rec.Format, Allocated: e.rec.Allocated, Owner: e.rec.Owner}
+	putJSON(im.batch, nameKey(prefixImage, e.name), e.rec)
+	putJSON(im.batch, lineageKey(prefixLineage, im.lineage.id), rec)
+	putRequest(im.batch, im.req.RequestID, "image", e.name, info)
+	if err := im.writeRecords(); err != nil {
+		return fail(err)
+	}
+	im.layer.sealed.Store(true)
+	if err := im.s.files.forget(im.layer); err != nil { // opened read-only from now on
+		im.s.o.Logger.Debug("image's files stay open for write", "err", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	im.lineage.rec = rec
+	im.lineage.retain(1)
+	c.mu.images[e.name] = e
+	return info, nil
+}
+
+// contentID identifies what a disk reads as: SHA-256 over its size and, for
+// each region that is not all zero, in order, its number and its SHA-256;
+// numbers are 8 bytes, little endian.
+func contentID(size int64, sums map[uint32][sha256.Size]byte) string {
+	h := sha256.New()
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(size)))
+	for region := range regionsOf(size) {
+		if sum, ok := sums[region]; ok {
+			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(region)))
+			h.Write(sum[:])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,117 @@
+package blockstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// recover puts a volume in order that was not closed: after a kill of the
+// process everything acknowledged is found again; after a power loss of the
+// host, everything flushed, and the volume's epoch grows, since clients that
+// lived on may have lost what they were told was written.
+//
+// It may itself be cut short at any point and run again.
+func (v *volume) recover() error {
+	t := v.top.Load()
+	lineage := t.layer.id.lineage
+	var mark openMark
+	found, err := v.s.getJSON(lineageKey(prefixOpen, lineage), &mark)
+	if !found || err != nil {
+		return err
+	}
+	seq, err := v.s.flushedSeq(lineage)
+	if err != nil {
+		return err
+	}
+	if v.ring, err = openRing(v.s.fs, v.s.ringPath(lineage), seq); err != nil {
+		return err
+	}
+	d, blocks, err := v.replay(seq)
+	if err == nil {
+		// The kernel may hold unsynced overwrites of which nothing is known
+		// here; the next flush promises them.
+		d.pins, err = t.layer.pinAll()
+	}
+	powerLoss := mark.Boot != v.s.o.bootID
+	if err == nil {
+		err = v.commitSet(d, func(b *pebble.Batch) { v.putRecovered(b, powerLoss) })
+	}
+	err = errors.Join(err, v.ring.close())
+	v.ring = nil
+	if err != nil {
+		return fmt.Errorf("volume %q cannot be recovered: %w", v.entry.name, err)
+	}
+	if powerLoss {
+		v.s.cat.mu.Lock()
+		v.entry.rec.Epoch++
+		v.s.cat.mu.Unlock()
+		v.s.o.Logger.Warn("acked-writes-may-be-lost: the host went down while the volume was open for write",
+			"volume", v.entry.name, "epoch", v.entry.rec.Epoch, "since", mark.Since)
+	}
+	v.s.o.Logger.Info("volume recovered", "volume", v.entry.name, "blocks", blocks, "powerLoss", powerLoss)
+	return v.s.fs.Remove(v.s.ringPath(lineage))
+}
+
+// putRecovered adds to the batch of a recovery that the volume is closed.
+func (v *volume) putRecovered(b *pebble.Batch, powerLoss bool) {
+	_ = b.Delete(lineageKey(prefixOpen, v.top.Load().layer.id.lineage), nil)
+	if powerLoss {
+		rec := v.entry.rec
+		rec.Epoch++
+		putJSON(b, nameKey(prefixVolume, v.entry.name), rec)
+	}
+}
+
+// replay marks in the map what the ring's entries newer than seq prove. It
+// returns the dirty set and how many blocks changed their state.
+func (v *volume) replay(seq uint64) (*dirtySet, int, error) {
+	t := v.top.Load()
+	d := &dirtySet{top: t, regions: map[uint32]*ownPage{}, seq: seq, entries: true}
+	entries := v.ring.entries(seq)
+	slices.SortFunc(entries, func(a, b intent) int { return int(int64(b.seq - a.seq)) })
+	decided := map[int64]bool{}
+	for _, e := range entries {
+		d.seq = max(d.seq, e.seq)
+		if e.version != t.layer.id.version {
+			continue // sealed since
+		}
+		for i := range e.blocks {
+			block := e.block + int64(i)
+			if decided[block] || block < 0 || block >= blocksOf(t.size) || !v.holds(t, e, i) {
+				continue
+			}
+			decided[block] = true
+			if err := v.settleBlock(d, block, e.kind == intentData); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	for _, p := range d.regions {
+		p.take()
+	}
+	return d, len(decided), nil
+}
+
+// holds tells whether an entry says how block i of it stands now.
+func (v *volume) holds(t *top, e intent, i int) bool {
+	if e.kind == intentZero {
+		return true
+	}
+	var b [BlockSize]byte
+	return t.layer.read(b[:], (e.block+int64(i))<<blockShift) == nil && blockSum(b[:]) == e.sums[i]
+}
+
+func (v *volume) settleBlock(d *dirtySet, block int64, data bool) error {
+	region := uint32(block >> (regionShift - blockShift))
+	p, err := d.top.writableOwn(v.s, region)
+	if err != nil {
+		return err
+	}
+	in := int(block & (regionBlocks - 1))
+	p.mark(in, in+1, data)
+	d.regions[region] = p
+	return nil
+}

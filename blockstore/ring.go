@@ -1,0 +1,200 @@
+package blockstore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"hash/crc32"
+	"sync"
+)
+
+// The intent ring of a volume says which blocks are about to change in its
+// map. It is a small file, mapped shared: a store to it costs 0.1 us and
+// outlives a kill of the process. It is never synced, for after a power loss
+// only flushed writes are promised, and those stand in the map.
+//
+// Before a write that touches a block whose map state is not committed or
+// will change, the volume appends an entry. An open after a kill looks, for
+// each block, at the entries newer than the last committed one from the newest
+// back: a zero entry holds; a data entry holds if the block in the layer's
+// file has the checksum that the entry gives, else the next older entry is
+// asked; if none holds, the committed state stands (recover.go).
+//
+//	offset 0   magic "gsring01", key 8 bytes (random)
+//	from 64    entries, at multiples of 8, never around the end:
+//	           0  crc32c over the rest of the entry and the key
+//	           4  length of the entry in bytes, 2 bytes
+//	           6  kind, 1 byte; 0
+//	           8  sequence, 8 bytes
+//	           16 first block of the disk, 8 bytes
+//	           24 version of the layer, 4 bytes
+//	           28 number of blocks, 4 bytes
+//	           32 data entries only: crc32c of each block, 4 bytes each
+//
+// Entries are found by their checksum, wherever they begin: the key keeps a
+// client from writing data whose checksums look like an entry.
+const (
+	ringSize   = 64 << 10
+	ringStart  = 64
+	ringSpace  = ringSize - ringStart
+	ringMagic  = "gsring01"
+	entryHead  = 32
+	entryBlock = 4
+
+	// maxIntent is the largest write that one entry covers, in blocks.
+	maxIntent = 256
+)
+
+const (
+	intentData = 1
+	intentZero = 2
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func blockSum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// ring is the intent ring of an open volume.
+type ring struct {
+	m   mapping
+	b   []byte
+	key uint32 // seeds the entries' checksums
+
+	mu   sync.Mutex
+	seq  uint64 // of the last entry
+	head uint64 // where the next entry goes, counted on and on
+	tail uint64 // entries before it are committed
+}
+
+// openRing maps the ring, making it if it is new. Entries go on after seq.
+func openRing(fs hostFS, path string, seq uint64) (*ring, error) {
+	m, err := fs.Map(path, ringSize)
+	if err != nil {
+		return nil, err
+	}
+	r := &ring{m: m, b: m.Bytes(), seq: seq}
+	if string(r.b[:8]) != ringMagic {
+		r.reset()
+	}
+	r.key = crc32.Checksum(r.b[8:16], castagnoli)
+	return r, nil
+}
+
+// reset empties the ring and gives it a new key.
+func (r *ring) reset() {
+	clear(r.b)
+	_, _ = rand.Read(r.b[8:16])
+	copy(r.b, ringMagic)
+	r.key = crc32.Checksum(r.b[8:16], castagnoli)
+	r.head, r.tail = 0, 0
+}
+
+// entrySize returns the bytes of an entry, a multiple of 8.
+func entrySize(kind byte, blocks int) int {
+	if kind == intentZero {
+		return entryHead
+	}
+	return entryHead + (blocks*entryBlock+7)&^7
+}
+
+// append adds an entry for blocks of the disk from block on; data is their
+// content, or nil for zero. It reports false if the ring is full: a commit
+// makes room.
+func (r *ring) append(kind byte, version uint32, block int64, blocks int, data []byte) bool {
+	size := entrySize(kind, blocks)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := int(r.head % ringSpace)
+	skip := 0
+	if at+size > ringSpace {
+		skip = ringSpace - at
+	}
+	if r.head+uint64(skip+size)-r.tail > ringSpace {
+		return false
+	}
+	r.head += uint64(skip)
+	e := r.b[ringStart+int(r.head%ringSpace):][:size]
+	r.head += uint64(size)
+	r.seq++
+	clear(e[:8]) // an entry cut short by a kill is none
+	e[6] = kind
+	binary.LittleEndian.PutUint64(e[8:], r.seq)
+	binary.LittleEndian.PutUint64(e[16:], uint64(block))
+	binary.LittleEndian.PutUint32(e[24:], version)
+	binary.LittleEndian.PutUint32(e[28:], uint32(blocks))
+	if kind == intentData {
+		clear(e[len(e)-8:])
+		for i := range blocks {
+			binary.LittleEndian.PutUint32(e[entryHead+entryBlock*i:], blockSum(data[i<<blockShift:][:BlockSize]))
+		}
+	}
+	binary.LittleEndian.PutUint16(e[4:], uint16(size))
+	binary.LittleEndian.PutUint32(e, crc32.Update(r.key, castagnoli, e[4:]))
+	return true
+}
+
+// mark returns the state up to now, for committed.
+func (r *ring) mark() (seq, head uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seq, r.head
+}
+
+// pending tells whether entries wait for a commit, and whether the ring is
+// three quarters full.
+func (r *ring) pending() (any, much bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.head != r.tail, r.head-r.tail > ringSpace*3/4
+}
+
+// committed gives back the room of all entries before head.
+func (r *ring) committed(head uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tail = head
+}
+
+// intent is an entry as read back.
+type intent struct {
+	seq     uint64
+	kind    byte
+	version uint32
+	block   int64
+	sums    []uint32 // of a data entry
+	blocks  int
+}
+
+// entries returns the whole entries newer than seq, in no order.
+func (r *ring) entries(seq uint64) []intent {
+	var found []intent
+	body := r.b[ringStart:]
+	for at := 0; at+entryHead <= len(body); at += 8 {
+		if e, ok := r.parse(body[at:]); ok && e.seq > seq {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+func (r *ring) parse(b []byte) (intent, bool) {
+	size := int(binary.LittleEndian.Uint16(b[4:]))
+	kind, blocks := b[6], int(binary.LittleEndian.Uint32(b[28:]))
+	if size < entryHead || size > len(b) || (kind != intentData && kind != intentZero) ||
+		blocks < 1 || blocks > regionBlocks || entrySize(kind, blocks) != size ||
+		crc32.Update(r.key, castagnoli, b[4:size]) != binary.LittleEndian.Uint32(b) {
+		return intent{}, false
+	}
+	e := intent{
+		seq: binary.LittleEndian.Uint64(b[8:]), kind: kind, blocks: blocks,
+		block: int64(binary.LittleEndian.Uint64(b[16:])), version: binary.LittleEndian.Uint32(b[24:]),
+	}
+	if kind == intentData {
+		e.sums = make([]uint32, blocks)
+		for i := range e.sums {
+			e.sums[i] = binary.LittleEndian.Uint32(b[entryHead+entryBlock*i:])
+		}
+	}
+	return e, true
+}
+
+func (r *ring) close() error { return r.m.Close() }

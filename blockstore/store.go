@@ -1,0 +1,218 @@
+package blockstore
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Store is an open block store. Its methods may be called from many
+// goroutines. There is one Store for a directory at a time, in any process.
+//
+// The directory holds:
+//
+//	FORMAT   format version of the store, written last when it is made
+//	LOCK     locked by the owner, and says who that is
+//	seq      sequence of the newest metadata commit known durable
+//	meta/    Pebble: names, lineages, extent maps
+//	layers/  LINEAGE-VERSION/SEGMENT: the data
+//	rings/   LINEAGE: intent rings of volumes open for write
+type Store struct {
+	dir  string
+	o    Options
+	fs   hostFS
+	lock *ownerLock
+	db   *pebble.DB
+	bad  atomic.Pointer[error] // why the store no longer takes changes
+
+	witness *witness
+	files   *fileTable
+	space   *space
+	pages   *pageCache
+	cat     *catalogue
+
+	commitMu sync.Mutex // orders the batches; never held over a sync
+	sequence uint64     // of the last batch; under commitMu
+
+	views struct {
+		sync.Mutex
+		m map[layerID]*view
+	}
+	layers struct {
+		sync.Mutex
+		m map[layerID]*layer
+	}
+	reclaim *reclaimer
+}
+
+// Open opens the store in dir, making it if dir is empty or missing.
+//
+// Errors: ErrLocked (another process owns it, the message says which),
+// ErrFormat (made by a newer version), ErrCorrupt. Nothing is changed then.
+func Open(dir string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.fs.Mkdir(dir); err != nil {
+		return nil, fmt.Errorf("cannot make the store's directory: %w", err)
+	}
+	lock, err := lockOwner(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, o: o, fs: o.fs, lock: lock}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(err, s.closeParts())
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := prepare(s); err != nil {
+		return err
+	}
+	var err error
+	if s.db, err = pebble.Open(s.metaDir(), s.pebbleOptions()); err != nil {
+		return errf(ErrCorrupt, "metadata in %s cannot be opened: %v; restore the directory from a backup, or start a store in another directory", s.metaDir(), err)
+	}
+	if err := s.openWitness(); err != nil {
+		return err
+	}
+	s.files = &fileTable{fs: s.fs, limit: s.o.OpenFiles}
+	s.space = newSpace(s.fs, s.dir, s.o.Reserve)
+	s.pages = &pageCache{budget: s.o.MapBudget}
+	s.views.m = map[layerID]*view{}
+	s.layers.m = map[layerID]*layer{}
+	if s.cat, err = loadCatalogue(s); err != nil {
+		return err
+	}
+	s.reclaim = startReclaimer(s)
+	return nil
+}
+
+func (s *Store) metaDir() string   { return filepath.Join(s.dir, "meta") }
+func (s *Store) layersDir() string { return filepath.Join(s.dir, "layers") }
+func (s *Store) ringPath(lineage uint64) string {
+	return filepath.Join(s.dir, "rings", fmt.Sprintf("%016x", lineage))
+}
+
+// Close commits what open volumes have written and gives up the directory.
+// Volumes must have been closed by their users; those that were not are
+// reported and keep their data, as after a kill.
+func (s *Store) Close() error {
+	var open []string
+	if s.cat != nil {
+		open = s.cat.shut()
+	}
+	if s.reclaim != nil {
+		s.reclaim.stop()
+	}
+	var err error
+	if len(open) > 0 {
+		err = errf(ErrInUse, "store closed while in use: %v", open)
+	}
+	return errors.Join(err, s.closeParts())
+}
+
+func (s *Store) closeParts() error {
+	var errs []error
+	if s.files != nil {
+		s.files.closeAll()
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.witness != nil {
+		errs = append(errs, s.witness.close())
+	}
+	return errors.Join(append(errs, s.lock.release())...)
+}
+
+// commit makes a batch durable. Batches become durable in the order of their
+// sequence numbers; when commit returns nil, the sequence of the batch is in
+// the witness, and an open that finds less refuses.
+func (s *Store) commit(b *pebble.Batch) error {
+	if err := s.usable(); err != nil {
+		b.Close()
+		return err
+	}
+	s.commitMu.Lock()
+	s.sequence++
+	seq := s.sequence
+	err := b.Set(sequenceKey, binary.LittleEndian.AppendUint64(nil, seq), nil)
+	if err == nil {
+		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
+	}
+	s.commitMu.Unlock()
+	if err == nil {
+		err = b.SyncWait()
+	}
+	if err != nil {
+		return s.fail(fmt.Errorf("metadata commit: %w", err))
+	}
+	s.witness.advance(seq)
+	b.Close()
+	return nil
+}
+
+// usable returns the error that made the store read-only, if any.
+func (s *Store) usable() error {
+	if err := s.bad.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail makes the store read-only for good: whether the last batch is durable
+// is unknown, and no later commit could tell.
+func (s *Store) fail(cause error) error {
+	err := errf(ErrFailed, "the store takes no more changes: %v; free space or replace the disk, then restart", cause)
+	if s.bad.CompareAndSwap(nil, &err) {
+		s.o.Logger.Error("store failed and is read-only now", "dir", s.dir, "cause", cause)
+	}
+	return *s.bad.Load()
+}
+
+// getJSON reads a record; found is false if there is none.
+func (s *Store) getJSON(key []byte, v any) (found bool, err error) {
+	b, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read metadata: %w", err)
+	}
+	defer closer.Close()
+	if err := json.Unmarshal(b, v); err != nil {
+		return false, errf(ErrCorrupt, "metadata record %q is damaged: %v", key, err)
+	}
+	return true, nil
+}
+
+// putJSON adds a record to a batch. Records are plain structs: it cannot fail.
+func putJSON(b *pebble.Batch, key []byte, v any) {
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = b.Set(key, data, nil)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("blockstore: encode %T: %v", v, err))
+	}
+}
+
+// cancelled returns the error of a context that has ended.
+func cancelled(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}

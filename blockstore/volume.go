@@ -1,0 +1,326 @@
+package blockstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// volume is an OS volume while it is open. All handles on it share one.
+type volume struct {
+	s     *Store
+	entry *volumeEntry
+
+	top    atomic.Pointer[top]
+	locks  rangeLock
+	gate   sync.RWMutex // see doc.go
+	ring   *ring        // nil until the first write
+	failed atomic.Pointer[error]
+
+	unsynced atomic.Int64 // bytes written since the last commit began
+	kicked   atomic.Bool  // a commit was asked for because of them
+	commits  committer
+
+	prepare struct {
+		sync.Mutex
+		done atomic.Bool // open mark, ring and timer stand
+	}
+	retired []*view // bases of sealed tops; closed with the volume
+
+	timer *time.Timer // commits what was written; nil until the first write
+	armed atomic.Bool
+}
+
+// top is the writable layer of a volume and what it stands on. A seal
+// replaces it.
+type top struct {
+	layer *layer
+	size  int64
+	own   *table[ownPage]
+	base  *view
+	load  sync.Mutex // reading an own page from the metadata
+
+	mu struct {
+		sync.Mutex
+		dirty map[uint32]*ownPage // regions with uncommitted changes
+	}
+}
+
+// openMark is the o record of a volume that is open for write. It stands from
+// before the first write until the volume is closed cleanly.
+type openMark struct {
+	Boot  string    `json:"boot"`
+	Epoch uint64    `json:"epoch"`
+	Since time.Time `json:"since"`
+}
+
+// OpenVolume opens an OS volume for reading and writing. Every handle sees the
+// writes of all others. The first one after a kill takes back what the intent
+// ring holds.
+//
+// Errors: ErrNotFound, ErrInUse (it is being deleted), ErrCorrupt.
+func (s *Store) OpenVolume(_ context.Context, name string) (*Disk, error) {
+	e, err := s.useVolume(name)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.attach(e)
+	if err != nil {
+		s.unuseVolume(e)
+		return nil, err
+	}
+	return &Disk{v: v, closer: func() error { return s.detach(e) }}, nil
+}
+
+// useVolume finds a volume and keeps it from being deleted.
+func (s *Store) useVolume(name string) (*volumeEntry, error) {
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	if s.cat.mu.shut {
+		return nil, errf(ErrClosed, "the store is closed")
+	}
+	e, err := s.cat.volumeLocked(name)
+	if err == nil {
+		e.users++
+	}
+	return e, err
+}
+
+func (s *Store) unuseVolume(e *volumeEntry) {
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	e.users--
+}
+
+// attach opens the volume or adds a reference to it.
+func (s *Store) attach(e *volumeEntry) (*volume, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open == nil {
+		v, err := s.load(e)
+		if err != nil {
+			return nil, err
+		}
+		e.open = v
+	}
+	e.refs++
+	return e.open, nil
+}
+
+func (s *Store) detach(e *volumeEntry) error {
+	e.mu.Lock()
+	var err error
+	if e.refs--; e.refs == 0 {
+		err = e.open.close()
+		e.open = nil
+	}
+	e.mu.Unlock()
+	s.unuseVolume(e)
+	return err
+}
+
+// load makes the volume in memory and recovers it if it was not closed.
+func (s *Store) load(e *volumeEntry) (*volume, error) {
+	v := &volume{s: s, entry: e}
+	s.cat.mu.Lock()
+	l, tip := e.lineage, e.lineage.tip()
+	size := l.size(tip)
+	base, baseVersion, baseSize := l, tip-1, int64(0)
+	if tip == 1 {
+		base, baseVersion = l.parent, l.rec.ParentVersion
+	}
+	if base != nil {
+		baseSize = base.size(baseVersion)
+	}
+	s.cat.mu.Unlock()
+	t := &top{layer: s.layer(layerID{l.id, tip}), size: size, own: newTable[ownPage](size), base: s.emptyView()}
+	if base != nil {
+		t.base = s.view(base, baseVersion, baseSize)
+	}
+	t.mu.dirty = map[uint32]*ownPage{}
+	v.top.Store(t)
+	if err := v.recover(); err != nil {
+		t.base.close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// close commits what was written and gives up the open mark.
+func (v *volume) close() error {
+	err := v.flush()
+	v.commits.shut()
+	if v.timer != nil {
+		v.timer.Stop()
+	}
+	t := v.top.Load()
+	for _, base := range append(v.retired, t.base) {
+		base.close()
+	}
+	if !v.prepare.done.Load() {
+		return err
+	}
+	if err == nil && v.s.usable() == nil {
+		b := v.s.db.NewBatch()
+		_ = b.Delete(lineageKey(prefixOpen, t.layer.id.lineage), nil)
+		err = v.s.commit(b)
+	}
+	err = errors.Join(err, v.ring.close())
+	if err == nil {
+		err = v.s.fs.Remove(v.s.ringPath(t.layer.id.lineage))
+	}
+	return err
+}
+
+// ready prepares the volume for its first write: the mark that it is open, so
+// that a power loss is noticed, and the intent ring.
+func (v *volume) ready() error {
+	if v.prepare.done.Load() {
+		return nil
+	}
+	v.prepare.Lock()
+	defer v.prepare.Unlock()
+	if v.prepare.done.Load() {
+		return nil
+	}
+	lineage := v.top.Load().layer.id.lineage
+	b := v.s.db.NewBatch()
+	putJSON(b, lineageKey(prefixOpen, lineage), openMark{Boot: v.s.o.bootID, Epoch: v.entry.rec.Epoch, Since: time.Now().UTC()})
+	if err := v.s.commit(b); err != nil {
+		return err
+	}
+	seq, err := v.s.flushedSeq(lineage)
+	if err != nil {
+		return err
+	}
+	if v.ring, err = openRing(v.s.fs, v.s.ringPath(lineage), seq); err != nil {
+		return err
+	}
+	v.ring.reset()
+	v.timer = time.AfterFunc(time.Hour, v.commitLater)
+	v.timer.Stop()
+	v.prepare.done.Store(true)
+	return nil
+}
+
+// flushedSeq returns the sequence of the last committed intent of a lineage.
+func (s *Store) flushedSeq(lineage uint64) (uint64, error) {
+	b, closer, err := s.db.Get(lineageKey(prefixFlushed, lineage))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	if len(b) != 8 {
+		return 0, errf(ErrCorrupt, "flush record of lineage %016x is damaged", lineage)
+	}
+	return binary.LittleEndian.Uint64(b), nil
+}
+
+// usable returns why the volume takes no more writes, if so.
+func (v *volume) usable() error {
+	if err := v.failed.Load(); err != nil {
+		return *err
+	}
+	return v.s.usable()
+}
+
+// fail ends writing to the volume: after a failed sync the kernel may have
+// dropped the data and says so only once.
+func (v *volume) fail(cause error) error {
+	err := errf(ErrFailed, "volume %q takes no more writes, since a sync of its data failed: %v; unflushed writes may be lost", v.entry.name, cause)
+	if v.failed.CompareAndSwap(nil, &err) {
+		v.s.o.Logger.Error("volume failed", "volume", v.entry.name, "cause", cause)
+	}
+	return *v.failed.Load()
+}
+
+// cachedOwn returns the map page of the writable layer if it is in memory.
+func (t *top) cachedOwn(region uint32) *ownPage { return t.own.get(region) }
+
+// ownPage returns the map page of the writable layer for reading; it may be
+// noOwn.
+func (t *top) ownPage(s *Store, region uint32) (*ownPage, error) {
+	if p := t.own.get(region); p != nil {
+		return p, nil
+	}
+	t.load.Lock()
+	defer t.load.Unlock()
+	if p := t.own.get(region); p != nil {
+		return p, nil
+	}
+	p, err := t.readOwn(s, region)
+	if err != nil {
+		return nil, err
+	}
+	slot := t.own.slot(region)
+	slot.CompareAndSwap(nil, p) // a reader of a top that was replaced may have been here
+	return slot.Load(), nil
+}
+
+// writableOwn is ownPage for a region that will be changed.
+func (t *top) writableOwn(s *Store, region uint32) (*ownPage, error) {
+	p, err := t.ownPage(s, region)
+	if p != noOwn || err != nil {
+		return p, err
+	}
+	slot := t.own.slot(region)
+	slot.CompareAndSwap(noOwn, new(ownPage))
+	return slot.Load(), nil
+}
+
+func (t *top) readOwn(s *Store, region uint32) (*ownPage, error) {
+	id := t.layer.id
+	rec, closer, err := s.db.Get(mapKey(id.lineage, region, id.version))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return noOwn, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	c := newComposer()
+	defer c.release()
+	if err := c.apply(rec); err != nil {
+		return nil, err
+	}
+	p := new(ownPage)
+	return p, p.load(c, id)
+}
+
+// dirtied notes that a region has uncommitted changes.
+func (t *top) dirtied(region uint32, p *ownPage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.dirty[region] = p
+}
+
+// nextRegion returns the first region at or after region that may hold
+// anything but zeros.
+func (t *top) nextRegion(s *Store, region uint32) (next uint32, found bool, err error) {
+	if next, found, err = t.base.nextRegion(region); err != nil {
+		return 0, false, err
+	}
+	at, ok, err := s.nextOwnRegion(t.layer.id.lineage, t.layer.id.version, region)
+	if err != nil {
+		return 0, false, err
+	}
+	if ok && (!found || at < next) {
+		next, found = at, true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for at := range t.mu.dirty {
+		if at >= region && (!found || at < next) {
+			next, found = at, true
+		}
+	}
+	return next, found, nil
+}

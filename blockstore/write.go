@@ -1,0 +1,143 @@
+package blockstore
+
+import "sync"
+
+// write stores p at off. Its blocks are locked against other changes for the
+// whole of it.
+func (v *volume) write(p []byte, off int64) error {
+	if err := v.begin(); err != nil {
+		return err
+	}
+	start, end := off>>blockShift, (off+int64(len(p))+BlockSize-1)>>blockShift
+	v.locks.lock(start, end)
+	defer v.locks.unlock(start, end)
+	for len(p) > 0 {
+		n := min(len(p), maxIntent<<blockShift-int(off&(BlockSize-1)), RegionSize-int(off&(RegionSize-1)))
+		if err := v.writePiece(p[:n], off); err != nil {
+			return err
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// begin prepares a change; while too much is unsynced it waits.
+func (v *volume) begin() error {
+	if err := v.usable(); err != nil {
+		return err
+	}
+	if err := v.ready(); err != nil {
+		return err
+	}
+	if v.unsynced.Load() > 2*v.s.o.CommitBytes {
+		return v.flush()
+	}
+	return nil
+}
+
+// writePiece writes within one region and one intent. A block that the layer
+// does not hold, or holds uncommitted, is written whole: filled up from what
+// it reads as, never from what the file happens to hold.
+func (v *volume) writePiece(p []byte, off int64) error {
+	aligned := off&(BlockSize-1) == 0 && len(p)&(BlockSize-1) == 0
+	for {
+		done, err := v.tryWrite(p, off, aligned)
+		if done || err != nil {
+			return err
+		}
+		if aligned { // the ring is full
+			if err := v.flush(); err != nil {
+				return err
+			}
+			continue
+		}
+		whole := fillBuffers.Get().(*fillBuffer)
+		defer fillBuffers.Put(whole)
+		if p, off, err = v.fill(whole, p, off); err != nil {
+			return err
+		}
+		aligned = true
+	}
+}
+
+// fillBuffer holds a write that was filled up to whole blocks.
+type fillBuffer [maxIntent << blockShift]byte
+
+var fillBuffers = sync.Pool{New: func() any { return new(fillBuffer) }}
+
+// fill copies p into whole blocks, with what the disk reads around it. The
+// caller holds the range lock. What lies behind the end of the disk is zero.
+func (v *volume) fill(whole *fillBuffer, p []byte, off int64) ([]byte, int64, error) {
+	start := off &^ (BlockSize - 1)
+	end := (off + int64(len(p)) + BlockSize - 1) &^ (BlockSize - 1)
+	buf := whole[:end-start]
+	r := v.reader()
+	for _, at := range []int64{start, end - BlockSize} {
+		block := buf[at-start:][:BlockSize]
+		clear(block)
+		if err := r.read(block[:min(BlockSize, r.top.size-at)], at); err != nil {
+			return nil, 0, err
+		}
+	}
+	copy(buf[off-start:], p)
+	return buf, start, nil
+}
+
+// tryWrite writes p under the gate. It reports false if the caller has to do
+// something first: fill up to whole blocks (if not aligned), else commit.
+func (v *volume) tryWrite(p []byte, off int64, aligned bool) (done bool, err error) {
+	v.gate.RLock()
+	defer v.gate.RUnlock()
+	t := v.top.Load()
+	region, in := uint32(off>>regionShift), int(off&(RegionSize-1))
+	own, err := t.writableOwn(v.s, region)
+	if err != nil {
+		return false, err
+	}
+	start, end := in>>blockShift, (in+len(p)+BlockSize-1)>>blockShift
+	inPlace := own.committed(start, end)
+	if !inPlace {
+		if !aligned {
+			return false, nil
+		}
+		if err := v.s.space.take(int64(len(p))); err != nil {
+			return false, err
+		}
+		if !v.ring.append(intentData, t.layer.id.version, off>>blockShift, end-start, p) {
+			return false, nil
+		}
+	}
+	if err := t.layer.write(p, off); err != nil {
+		return false, err
+	}
+	if !inPlace && own.mark(start, end, true) {
+		t.dirtied(region, own)
+	}
+	v.wrote(int64(len(p)))
+	return true, nil
+}
+
+// write stores p in the layer's file.
+func (l *layer) write(p []byte, off int64) error {
+	s, at := l.segmentAt(off)
+	h, err := s.acquire(true)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	if !s.unsynced.Load() {
+		s.unsynced.Store(true)
+	}
+	return noSpace(h.file.WriteAt(p, at))
+}
+
+// wrote counts what waits for a commit, and has it commit when it is much or
+// has waited long.
+func (v *volume) wrote(n int64) {
+	if v.unsynced.Add(n) > v.s.o.CommitBytes && !v.kicked.Swap(true) {
+		go v.commitLater()
+	}
+	if !v.armed.Load() && !v.armed.Swap(true) {
+		v.timer.Reset(v.s.o.CommitInterval)
+	}
+}

@@ -1,0 +1,146 @@
+package blockstore
+
+import (
+	"context"
+)
+
+// zeros is the source of zeros to write. It is never written to.
+var zeros [1 << 20]byte
+
+// writeZeros makes [off, end) zero and allocated: zeros are written.
+func (v *volume) writeZeros(ctx context.Context, off, end int64) error {
+	for off < end {
+		if err := cancelled(ctx); err != nil {
+			return err
+		}
+		n := min(end-off, int64(len(zeros)))
+		if err := v.write(zeros[:n], off); err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+// zeroAny makes [off, end) zero: whole blocks in the map, the rest by writing.
+func (v *volume) zeroAny(ctx context.Context, off, end int64) error {
+	start := (off + BlockSize - 1) &^ (BlockSize - 1)
+	stop := end
+	if end != v.top.Load().size {
+		stop &^= BlockSize - 1
+	}
+	if start >= stop {
+		return v.writeZeros(ctx, off, end)
+	}
+	if err := v.writeZeros(ctx, off, start); err != nil {
+		return err
+	}
+	if err := v.zero(ctx, start, stop); err != nil {
+		return err
+	}
+	return v.writeZeros(ctx, stop, end)
+}
+
+// zero makes whole blocks read as zero, in the map, and gives their room in
+// this layer back. start is a multiple of the block size; end is too, or is
+// the end of the disk. What is zero already costs nothing, however long.
+func (v *volume) zero(ctx context.Context, start, end int64) error {
+	if err := v.begin(); err != nil {
+		return err
+	}
+	first, last := start>>blockShift, blocksOf(end)
+	v.locks.lock(first, last)
+	defer v.locks.unlock(first, last)
+	for off := start; off < end; {
+		if err := cancelled(ctx); err != nil {
+			return err
+		}
+		stop := min(end, (off&^(RegionSize-1))+RegionSize)
+		next, full, err := v.zeroRegion(off, stop)
+		if err != nil {
+			return err
+		}
+		if full {
+			if err := v.flush(); err != nil {
+				return err
+			}
+		}
+		if off = next; off == stop && off < end {
+			if off, err = v.skipZero(off, end); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// skipZero returns the first offset from off on, at a region's start, that
+// may not read as zero.
+func (v *volume) skipZero(off, end int64) (int64, error) {
+	region := uint32(off >> regionShift)
+	r := v.reader()
+	own, base, err := r.pages(region)
+	if err != nil || own != noOwn || !base.zero() {
+		return off, err
+	}
+	return r.skip(region, end)
+}
+
+// zeroRegion zeroes [off, stop), which lies within one region, under the gate.
+// It returns how far it came, and whether the ring is full.
+func (v *volume) zeroRegion(off, stop int64) (next int64, full bool, err error) {
+	v.gate.RLock()
+	defer v.gate.RUnlock()
+	r := v.reader()
+	region := uint32(off >> regionShift)
+	own, base, err := r.pages(region)
+	if err != nil || own == noOwn && base.zero() {
+		return stop, false, err
+	}
+	if own, err = r.top.writableOwn(v.s, region); err != nil {
+		return off, false, err
+	}
+	block, limit := int(off&(RegionSize-1))>>blockShift, int((stop-1)&(RegionSize-1))>>blockShift+1
+	at := int64(region) << regionShift
+	for block < limit {
+		pc := r.resolve(own, base, block, limit)
+		if pc.layer != nil {
+			if !v.zeroRun(r.top, own, region, block, pc) {
+				return at + int64(block)<<blockShift, true, nil
+			}
+		}
+		block = pc.end
+	}
+	return stop, false, nil
+}
+
+// zeroRun makes a run of blocks zero: intent, map, and then the hole, which
+// nobody can fill meanwhile, for the blocks are locked. It reports false if
+// the ring is full.
+func (v *volume) zeroRun(t *top, own *ownPage, region uint32, block int, pc piece) bool {
+	at := int64(region)<<(regionShift-blockShift) + int64(block)
+	if !v.ring.append(intentZero, t.layer.id.version, at, pc.end-block, nil) {
+		return false
+	}
+	if own.mark(block, pc.end, false) {
+		t.dirtied(region, own)
+	}
+	v.wrote(0)
+	if pc.own {
+		if err := t.layer.punch(at<<blockShift, int64(pc.end-block)<<blockShift); err != nil {
+			// The map says zero: only the room is not given back.
+			v.s.o.Logger.Warn("punch hole failed", "volume", v.entry.name, "err", err)
+		}
+	}
+	return true
+}
+
+func (l *layer) punch(off, length int64) error {
+	s, at := l.segmentAt(off)
+	h, err := s.acquire(false)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	return h.file.Punch(at, length)
+}
