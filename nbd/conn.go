@@ -1,0 +1,187 @@
+package nbd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// finishTimeout is how long the peer has to take the last replies.
+	finishTimeout = 30 * time.Second
+	// lingerTimeout is how long a closing connection waits for the peer's
+	// end of file, and lingerBytes what it reads meanwhile.
+	lingerTimeout = time.Second
+	lingerBytes   = 4 << 20
+)
+
+// conn is one client's connection. Its goroutines are the reader, which
+// starts and ends all others, the workers, and at times one that writes.
+//
+//	handshake -> transmission -> finish (answer what was read) -> closed
+//
+// Fields without a remark are set before transmission and then only read.
+type conn struct {
+	srv    *Server
+	from   *listener
+	nc     net.Conn
+	remote string
+	log    *slog.Logger
+	in     reader // the reader's
+
+	// ctx is cancelled when the connection is dead, to end device calls that
+	// nobody waits for. It is not cancelled by Shutdown.
+	ctx    context.Context
+	cancel context.CancelFunc
+	// draining is set by Shutdown; the reader stops at the next point where
+	// it would wait.
+	draining atomic.Bool
+	// done is closed when nothing of the connection is left.
+	done chan struct{}
+
+	// What the handshake agreed on.
+	noZeroes   bool
+	structured bool
+	metaExport string // the export that SET_META_CONTEXT named
+	metaChosen bool   // it chose base:allocation
+
+	// The export. dev is nil until an option names one.
+	export     string
+	dev        Device
+	size       int64
+	readOnly   bool
+	allocation bool // base:allocation is in effect
+	readHeader int  // bytes before READ data
+
+	replies replyQueue
+	jobs    jobQueue
+	batch   segment // the reader's own replies, not yet queued
+	wg      sync.WaitGroup
+	workFn  func() // c.work, made once so that starting a worker allocates nothing
+
+	requests, received int64 // the reader's counts
+	failures           atomic.Int64
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{srv: s, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.in = reader{nc: nc, buf: make([]byte, readBufferSize)}
+	return c
+}
+
+func remoteName(nc net.Conn) string {
+	if a := nc.RemoteAddr(); a != nil && a.String() != "" {
+		return a.String()
+	}
+	return "unix"
+}
+
+// serve is the connection's life, from greeting to close.
+func (c *conn) serve() {
+	defer close(c.done)
+	defer c.nc.Close()
+	defer c.cancel()
+	defer c.closeDevice()
+
+	if err := c.negotiate(); err != nil {
+		c.log.Debug("nbd: handshake ended", "remote", c.remote, "reason", err)
+		c.linger()
+		return
+	}
+	start := time.Now()
+	c.log.Info("nbd: export opened", "export", c.export, "remote", c.remote, "read_only", c.readOnly)
+	c.begin()
+	reason := c.transmit()
+	c.finish(reason)
+	c.log.Info("nbd: export closed", "export", c.export, "remote", c.remote, "reason", reason,
+		"requests", c.requests, "received_bytes", c.received, "sent_bytes", c.replies.sent.Load(),
+		"errors", c.failures.Load(), "duration", time.Since(start))
+}
+
+// begin makes ready for transmission.
+func (c *conn) begin() {
+	o := &c.srv.o
+	c.readHeader = simpleSize
+	if c.structured {
+		c.readHeader = dataChunkSize
+	}
+	q := &c.replies
+	q.out.init(c.nc)
+	q.pool, q.budget = &c.srv.buffers, c.srv.budget
+	q.maxReqs, q.maxBytes = o.MaxInFlight, o.MaxInFlightBytes
+	q.room = sync.NewCond(&q.mu)
+	q.broke = c.broke
+	c.jobs.init(o.MaxInFlight, o.ConnectionWorkers)
+	c.workFn = c.work
+}
+
+// broke is called when replies can no longer be written: it ends the device
+// calls and wakes the reader.
+func (c *conn) broke(error) {
+	c.cancel()
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+}
+
+// finish ends transmission: what was read is answered, then, if the server
+// shuts down, made durable, and the connection is closed.
+func (c *conn) finish(reason error) {
+	if !orderly(reason) {
+		c.cancel()
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(finishTimeout))
+	c.flushBatch()
+	c.replies.waitIdle()
+	c.wg.Wait()
+	if errors.Is(reason, errDraining) && !c.readOnly {
+		if err := c.dev.Flush(c.ctx); err != nil {
+			c.log.Warn("nbd: flush at shutdown failed; writes that no client flushed may be lost",
+				"export", c.export, "remote", c.remote, "err", err)
+		}
+	}
+	c.closeDevice()
+	if orderly(reason) {
+		c.linger()
+	}
+}
+
+// orderly reports whether the client can still take replies. An end of file
+// between requests counts: the client may have closed only its half.
+func orderly(reason error) bool {
+	return errors.Is(reason, errDisconnect) || errors.Is(reason, errDraining) || errors.Is(reason, io.EOF)
+}
+
+// linger lets the last replies arrive. Closing a socket with unread input
+// resets the connection, and a reset can destroy what the peer has not read.
+func (c *conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
+	left := lingerBytes
+	for left > 0 {
+		n, err := c.nc.Read(c.in.buf)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// drain asks the reader to stop at the next point where it would wait.
+func (c *conn) drain() {
+	c.draining.Store(true)
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+}
+
+// kill ends the connection at once; what is in flight is not answered.
+func (c *conn) kill() {
+	c.cancel()
+	_ = c.nc.Close()
+}

@@ -1,0 +1,93 @@
+package nbd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode/utf8"
+)
+
+// optionError is the answer to an option that cannot be done. The handshake
+// goes on after it, except for EXPORT_NAME, which has no error reply.
+type optionError struct {
+	kind uint32 // a repErr…
+	msg  string
+}
+
+// Error says what the client is told.
+func (e *optionError) Error() string { return e.msg }
+
+func invalid(msg string) error { return &optionError{repErrInvalid, msg} }
+
+// open makes the named export the connection's. Options name it several times
+// over (INFO, SET_META_CONTEXT, GO): the device stays open in between, so
+// that all of them, and transmission, speak of the same disk.
+func (c *conn) open(ctx context.Context, name string) error {
+	name, err := exportName(name)
+	if err != nil {
+		return err
+	}
+	if c.dev != nil && c.export == name {
+		return nil
+	}
+	c.closeDevice()
+	dev, err := c.srv.exports.Open(ctx, name)
+	if err != nil {
+		return c.openError(name, err)
+	}
+	c.dev, c.export, c.size, c.readOnly = dev, name, dev.Size(), dev.ReadOnly()
+	c.srv.countUse(c, name, +1)
+	return nil
+}
+
+// exportName checks a name from the wire and drops a leading slash: boot
+// loaders and initramfs scripts take the name from a URI's path.
+func exportName(name string) (string, error) {
+	name = strings.TrimPrefix(name, "/")
+	if name == "" {
+		return "", &optionError{repErrUnknown, "there is no default export; name one (LIST shows them)"}
+	}
+	if len(name) > maxString || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		return "", invalid("the export name is longer than 4096 bytes, or not UTF-8, or has a zero byte")
+	}
+	return name, nil
+}
+
+func (c *conn) openError(name string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &optionError{repErrUnknown, fmt.Sprintf("no export named %.200q; LIST shows what there is", name)}
+	case errors.Is(err, fs.ErrPermission):
+		return &optionError{repErrPolicy, fmt.Sprintf("export %.200q may not be opened by this client", name)}
+	}
+	c.log.Warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
+	return &optionError{repErrUnknown, fmt.Sprintf("export %.200q cannot be opened now; the server's log has the cause", name)}
+}
+
+// closeDevice ends the use of the device; once nothing is in flight.
+func (c *conn) closeDevice() {
+	if c.dev == nil {
+		return
+	}
+	if err := c.dev.Close(); err != nil {
+		c.log.Warn("nbd: cannot close export", "export", c.export, "remote", c.remote, "err", err)
+	}
+	c.dev = nil
+	c.srv.countUse(c, c.export, -1)
+}
+
+// transmissionFlags says what the export can do; proto: Transmission flags.
+func (c *conn) transmissionFlags() uint16 {
+	flags := uint16(flagHasFlags | flagFlush | flagFUA | flagCanMultiConn | flagCache)
+	if c.readOnly {
+		flags |= flagReadOnly
+	} else {
+		flags |= flagTrim | flagWriteZeroes | flagFastZero
+	}
+	if c.structured {
+		flags |= flagDF
+	}
+	return flags
+}

@@ -1,0 +1,185 @@
+package nbd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The handshake; proto: Fixed newstyle negotiation. The client sends options,
+// one after the other; each is answered by one or more replies, or one error
+// with a message for people. Whatever an option holds, the next is found by
+// its length.
+
+const (
+	// maxOptionData is the longest data of an option that is looked at, and
+	// maxOptionDrain the longest that is read and refused.
+	maxOptionData  = readBufferSize
+	maxOptionDrain = 16 << 20
+	// maxOptions bounds a handshake. Listing tools send two for each export.
+	maxOptions = 4096
+)
+
+// errAbort ends a handshake as the client wished.
+var errAbort = errors.New("the client aborted")
+
+// negotiate greets and handles options until one starts transmission. With an
+// error the connection is to be closed.
+func (c *conn) negotiate() error {
+	deadline := time.Now().Add(c.srv.o.HandshakeTimeout)
+	if err := c.nc.SetDeadline(deadline); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithDeadline(c.ctx, deadline)
+	defer cancel()
+	if err := c.greet(); err != nil {
+		return err
+	}
+	for range maxOptions {
+		if c.draining.Load() {
+			return errDraining
+		}
+		ready, err := c.nextOption(ctx)
+		if err != nil {
+			return err
+		}
+		if ready {
+			// Shutdown may have set its own deadline meanwhile; transmit
+			// looks at draining before it waits.
+			return c.nc.SetDeadline(time.Time{})
+		}
+	}
+	return fmt.Errorf("more than %d options", maxOptions)
+}
+
+// greet exchanges the handshake flags.
+func (c *conn) greet() error {
+	var p [greetingSize]byte
+	be.PutUint64(p[:], magicGreeting)
+	be.PutUint64(p[8:], magicOption)
+	be.PutUint16(p[16:], flagFixedNewstyle|flagNoZeroes)
+	if _, err := c.nc.Write(p[:]); err != nil {
+		return err
+	}
+	b, err := c.in.next(4)
+	if err != nil {
+		return err
+	}
+	flags := be.Uint32(b)
+	if flags&^(flagFixedNewstyle|flagNoZeroes) != 0 {
+		return fmt.Errorf("unknown client flags %#x", flags)
+	}
+	c.noZeroes = flags&flagNoZeroes != 0
+	return nil
+}
+
+// nextOption reads and handles one option; ready starts transmission.
+func (c *conn) nextOption(ctx context.Context) (ready bool, err error) {
+	head, err := c.in.next(optionHeaderSize)
+	if err != nil {
+		return false, err
+	}
+	if be.Uint64(head) != magicOption {
+		return false, errors.New("bad magic in an option")
+	}
+	option, length := be.Uint32(head[8:]), be.Uint32(head[12:])
+	if length > maxOptionData {
+		return false, c.refuseLongOption(option, length)
+	}
+	data, err := c.in.next(int(length))
+	if err != nil {
+		return false, midway(err, 1)
+	}
+	if option == optExportName {
+		return true, c.exportNameOption(ctx, data)
+	}
+	out := optionReply{option: option}
+	ready, err = c.handleOption(ctx, &out, data)
+	var refused *optionError
+	if errors.As(err, &refused) {
+		out.add(refused.kind, []byte(refused.msg))
+		ready, err = false, nil
+	}
+	if _, werr := c.nc.Write(out.p); werr != nil && err == nil {
+		err = werr
+	}
+	return ready, err
+}
+
+// handleOption does one option. What it adds to out is sent even with an
+// error; an optionError is added by the caller.
+func (c *conn) handleOption(ctx context.Context, out *optionReply, data []byte) (ready bool, err error) {
+	switch out.option {
+	case optGo:
+		return true, c.infoOption(ctx, out, data)
+	case optInfo:
+		return false, c.infoOption(ctx, out, data)
+	case optList:
+		return false, c.listOption(ctx, out, data)
+	case optStructuredReply:
+		return false, c.structuredOption(out, data)
+	case optListMeta, optSetMeta:
+		return false, c.metaOption(ctx, out, data)
+	case optAbort:
+		out.ack()
+		return false, errAbort
+	}
+	return false, &optionError{repErrUnsup, "this server does not have the option"}
+}
+
+func (c *conn) refuseLongOption(option, length uint32) error {
+	if length > maxOptionDrain || option == optExportName {
+		return fmt.Errorf("option %d with %d bytes of data", option, length)
+	}
+	if err := c.in.discard(int64(length)); err != nil {
+		return err
+	}
+	out := optionReply{option: option}
+	out.add(repErrTooBig, []byte("the option's data is longer than 64 KiB"))
+	_, err := c.nc.Write(out.p)
+	return err
+}
+
+// structuredOption turns on structured replies; asking again changes nothing.
+func (c *conn) structuredOption(out *optionReply, data []byte) error {
+	if len(data) != 0 {
+		return invalid("STRUCTURED_REPLY takes no data")
+	}
+	c.structured = true
+	out.ack()
+	return nil
+}
+
+// listOption names the exports; proto: NBD_OPT_LIST.
+func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) error {
+	if len(data) != 0 {
+		return invalid("LIST takes no data")
+	}
+	exports, err := c.srv.exports.List(ctx)
+	if err != nil {
+		c.log.Warn("nbd: cannot list exports", "remote", c.remote, "err", err)
+		return &optionError{repErrPolicy, "the exports cannot be listed now; the server's log has the cause"}
+	}
+	for _, e := range exports {
+		p := be.AppendUint32(nil, uint32(len(e.Name)))
+		p = append(p, e.Name...)
+		out.add(repServer, append(p, e.Description...))
+	}
+	out.ack()
+	return nil
+}
+
+// optionReply gathers the replies to one option, to send them in one write.
+type optionReply struct {
+	option uint32
+	p      []byte
+}
+
+func (o *optionReply) add(kind uint32, payload []byte) {
+	var head [optionReplySize]byte
+	putOptionReply(head[:], o.option, kind, uint32(len(payload)))
+	o.p = append(append(o.p, head[:]...), payload...)
+}
+
+func (o *optionReply) ack() { o.add(repAck, nil) }

@@ -1,0 +1,65 @@
+package nbd
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options tune a Server. The zero value works: each zero field means its
+// default.
+type Options struct {
+	// Logger gets opened and closed connections (info), handshakes that came
+	// to nothing (debug), and the causes behind EIO (warn). Default: nothing
+	// is logged.
+	Logger *slog.Logger
+
+	// MaxConnections bounds the open connections; more are closed at once,
+	// before the greeting. Default 4096. Each open connection costs about
+	// 80 KiB.
+	MaxConnections int
+
+	// MaxInFlight bounds the requests of one connection that were read and
+	// not yet answered. Default 128.
+	MaxInFlight int
+
+	// MaxInFlightBytes bounds the READ and WRITE data, in bytes, held for one
+	// connection. A single larger request still passes. Default 32 MiB.
+	MaxInFlightBytes int64
+
+	// MaxBytes bounds the READ and WRITE data, in bytes, held for all
+	// connections together. Default 1 GiB.
+	MaxBytes int64
+
+	// IOWorkers bounds the device calls under way that may wait, over all
+	// connections. Each may hold a thread. Default 128.
+	IOWorkers int
+
+	// ConnectionWorkers is the share of IOWorkers that one connection can
+	// take. Default 32.
+	ConnectionWorkers int
+
+	// HandshakeTimeout is how long a client has from connecting to the start
+	// of transmission. Default 10 s.
+	HandshakeTimeout time.Duration
+}
+
+// withDefaults fills in what is zero.
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.MaxConnections, 4096)
+	setDefault(&o.MaxInFlight, 128)
+	setDefault(&o.MaxInFlightBytes, 32<<20)
+	setDefault(&o.MaxBytes, 1<<30)
+	setDefault(&o.IOWorkers, 128)
+	setDefault(&o.ConnectionWorkers, 32)
+	setDefault(&o.HandshakeTimeout, 10*time.Second)
+	return o
+}
+
+func setDefault[T ~int | ~int64](p *T, value T) {
+	if *p <= 0 {
+		*p = value
+	}
+}

@@ -1,0 +1,139 @@
+package nbd
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxVector is the most pieces that writev takes at once (UIO_MAXIOV).
+const maxVector = 1024
+
+// errWouldBlock says that the peer takes no more for now.
+var errWouldBlock = errors.New("nbd: the socket takes no more for now")
+
+// output writes segments to a connection: with writev on a socket, which can
+// also be only tried, and with plain writes elsewhere (a pipe in a test, or
+// an encrypted connection), where every write waits.
+//
+// One goroutine at a time uses it. Between a write that ended with
+// errWouldBlock and the next, the segments stay the same.
+type output struct {
+	nc  net.Conn
+	raw syscall.RawConn // nil if nc is no socket
+
+	// The call under way. They are fields so that step needs no closure.
+	vec     []unix.Iovec // what is left to write
+	store   []unix.Iovec // vec's memory
+	wait    bool
+	blocked bool
+	written int
+	err     error
+	step    func(fd uintptr) bool
+}
+
+func (o *output) init(nc net.Conn) {
+	o.nc = nc
+	if s, ok := nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			o.raw = raw
+		}
+	}
+	o.step = o.writev
+}
+
+// write writes the segments. With wait false it writes what the socket takes
+// at once and returns errWouldBlock if something is left.
+func (o *output) write(segs []segment, wait bool) (int, error) {
+	if o.raw == nil {
+		return o.writePlain(segs, wait)
+	}
+	if len(o.vec) == 0 {
+		o.load(segs)
+	}
+	o.wait, o.blocked, o.written, o.err = wait, false, 0, nil
+	err := o.raw.Write(o.step)
+	if err == nil {
+		err = o.err
+	}
+	if err != nil {
+		o.unload()
+		return o.written, err
+	}
+	if o.blocked {
+		return o.written, errWouldBlock
+	}
+	o.unload()
+	return o.written, nil
+}
+
+// load points the vector at the segments.
+func (o *output) load(segs []segment) {
+	o.store = o.store[:0]
+	for i := range segs {
+		v := unix.Iovec{Base: &segs[i].buf.b[0]}
+		v.SetLen(segs[i].n)
+		o.store = append(o.store, v)
+	}
+	o.vec = o.store
+}
+
+// unload forgets the pointers, so that an idle connection holds no buffers.
+func (o *output) unload() {
+	clear(o.store)
+	o.vec = nil
+}
+
+// writev is called by the poller each time the socket takes something. It
+// returns false to be called again.
+func (o *output) writev(fd uintptr) bool {
+	for len(o.vec) > 0 {
+		n, _, errno := unix.Syscall(unix.SYS_WRITEV, fd,
+			uintptr(unsafe.Pointer(&o.vec[0])), uintptr(len(o.vec)))
+		switch errno {
+		case 0:
+			o.written += int(n)
+			o.advance(int(n))
+		case unix.EINTR:
+		case unix.EAGAIN:
+			o.blocked = !o.wait
+			return o.blocked
+		default:
+			o.err = errno
+			return true
+		}
+	}
+	return true
+}
+
+// advance drops n written bytes from the vector.
+func (o *output) advance(n int) {
+	for n > 0 {
+		v := &o.vec[0]
+		if n < int(v.Len) {
+			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), n))
+			v.SetLen(int(v.Len) - n)
+			return
+		}
+		n -= int(v.Len)
+		o.vec = o.vec[1:]
+	}
+}
+
+func (o *output) writePlain(segs []segment, wait bool) (int, error) {
+	if !wait {
+		return 0, errWouldBlock
+	}
+	total := 0
+	for i := range segs {
+		n, err := o.nc.Write(segs[i].buf.b[:segs[i].n])
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}

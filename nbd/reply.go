@@ -1,0 +1,234 @@
+package nbd
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Replies of a connection meet in a replyQueue. To write them is the business
+// of whoever calls flush and finds nobody writing; it goes on while others
+// append. So under load one system call carries many replies, and without
+// load a reply leaves at once.
+//
+//	idle --flush--> writing --queue empty--> idle
+//	                   |  socket full, may not wait
+//	                   +--> owed: the caller sees to it that pump is called
+//
+// The queue counts what is in flight: a request is reserved before its
+// payload is read and let go when its reply has left (or was thrown away,
+// because the connection broke).
+
+// maxPerWrite is about how many bytes one write takes from the queue, so that
+// memory is let go in between.
+const maxPerWrite = 1 << 20
+
+// segment is a piece of memory to write, and what becomes free then.
+type segment struct {
+	buf  *buffer
+	n    int   // bytes of buf to write
+	reqs int   // requests that this answers
+	cost int64 // bytes that these had reserved
+}
+
+// replyQueue holds the replies of one connection.
+type replyQueue struct {
+	out      output
+	pool     *bufferPool
+	budget   *byteBudget
+	maxReqs  int
+	maxBytes int64
+	// broke is called once, without locks, when writing failed.
+	broke func(error)
+	sent  atomic.Int64 // bytes written
+
+	mu struct {
+		sync.Mutex
+		segs    []segment
+		small   bool // the last of segs takes more small replies
+		writing bool // somebody owns taken
+		broken  error
+		reqs    int
+		bytes   int64
+	}
+	// room is signalled when something in flight ended. It is on mu.
+	room *sync.Cond
+
+	// taken belongs to whoever set writing.
+	taken []segment
+}
+
+// tryReserve counts a request of cost bytes as in flight if the connection's
+// limits allow. One request always fits.
+func (q *replyQueue) tryReserve(cost int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.reserveLocked(cost)
+}
+
+// reserve is tryReserve that waits.
+func (q *replyQueue) reserve(cost int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.reserveLocked(cost) {
+		q.room.Wait()
+	}
+}
+
+func (q *replyQueue) reserveLocked(cost int64) bool {
+	if q.mu.reqs > 0 && (q.mu.reqs >= q.maxReqs || q.mu.bytes+cost > q.maxBytes) {
+		return false
+	}
+	q.mu.reqs++
+	q.mu.bytes += cost
+	return true
+}
+
+// unreserve lets go of a request that will not be answered.
+func (q *replyQueue) unreserve(cost int64) {
+	q.mu.Lock()
+	q.mu.reqs--
+	q.mu.bytes -= cost
+	q.mu.Unlock()
+	q.room.Broadcast()
+}
+
+// waitIdle waits until nothing is in flight.
+func (q *replyQueue) waitIdle() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.mu.reqs > 0 {
+		q.room.Wait()
+	}
+}
+
+// inFlight returns the requests read and not answered.
+func (q *replyQueue) inFlight() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.reqs
+}
+
+// append queues s, which the queue owns from now on.
+func (q *replyQueue) append(s segment) {
+	q.mu.Lock()
+	q.mu.segs = append(q.mu.segs, s)
+	q.mu.small = false
+	q.mu.Unlock()
+}
+
+// appendSmall queues a copy of a short reply to one request.
+func (q *replyQueue) appendSmall(p []byte, cost int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s := q.lastSmallLocked(len(p)); s != nil {
+		s.n += copy(s.buf.b[s.n:], p)
+		s.reqs++
+		s.cost += cost
+		return
+	}
+	buf := q.pool.get(len(p))
+	q.mu.segs = append(q.mu.segs, segment{buf: buf, n: copy(buf.b, p), reqs: 1, cost: cost})
+	q.mu.small = true
+}
+
+func (q *replyQueue) lastSmallLocked(n int) *segment {
+	if !q.mu.small || len(q.mu.segs) == 0 {
+		return nil
+	}
+	s := &q.mu.segs[len(q.mu.segs)-1]
+	if len(s.buf.b)-s.n < n {
+		return nil
+	}
+	return s
+}
+
+// flush writes what is queued, unless somebody does already. With wait false
+// it stops when the peer takes no more; owed then tells the caller to have
+// pump(true) called by a goroutine that may wait.
+func (q *replyQueue) flush(wait bool) (owed bool) {
+	q.mu.Lock()
+	if q.mu.writing || len(q.mu.segs) == 0 {
+		q.mu.Unlock()
+		return false
+	}
+	q.mu.writing = true
+	q.mu.Unlock()
+	return q.pump(wait)
+}
+
+// pump writes until the queue is empty. Only who set writing, or was left it
+// as owed, calls it.
+func (q *replyQueue) pump(wait bool) (owed bool) {
+	for len(q.taken) > 0 || q.take() {
+		n, err := q.out.write(q.taken, wait)
+		q.sent.Add(int64(n))
+		if err == errWouldBlock {
+			return true
+		}
+		if err != nil {
+			q.fail(err)
+		}
+		q.letGo()
+	}
+	return false
+}
+
+// take moves about maxPerWrite bytes to taken. When there is nothing it ends
+// the writing and returns false. A broken connection's replies are let go.
+func (q *replyQueue) take() bool {
+	q.mu.Lock()
+	n, size := 0, 0
+	for n < len(q.mu.segs) && n < maxVector && size < maxPerWrite {
+		size += q.mu.segs[n].n
+		n++
+	}
+	q.taken = append(q.taken[:0], q.mu.segs[:n]...)
+	rest := copy(q.mu.segs, q.mu.segs[n:])
+	clear(q.mu.segs[rest:])
+	q.mu.segs = q.mu.segs[:rest]
+	if n == 0 {
+		q.mu.writing = false
+	}
+	broken := q.mu.broken
+	q.mu.Unlock()
+
+	if n > 0 && broken != nil {
+		q.letGo()
+		return q.take()
+	}
+	return n > 0
+}
+
+// fail marks the connection as broken.
+func (q *replyQueue) fail(err error) {
+	q.mu.Lock()
+	first := q.mu.broken == nil
+	if first {
+		q.mu.broken = err
+	}
+	q.mu.Unlock()
+	if first {
+		q.broke(err)
+	}
+}
+
+// letGo frees what was taken.
+func (q *replyQueue) letGo() {
+	var reqs int
+	var cost int64
+	for i := range q.taken {
+		s := &q.taken[i]
+		reqs += s.reqs
+		cost += s.cost
+		q.pool.put(s.buf)
+		*s = segment{}
+	}
+	q.taken = q.taken[:0]
+
+	q.budget.release(cost)
+	q.mu.Lock()
+	q.mu.reqs -= reqs
+	q.mu.bytes -= cost
+	q.mu.Unlock()
+	q.room.Broadcast()
+}

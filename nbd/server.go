@@ -1,0 +1,199 @@
+package nbd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// ErrServerClosed is returned by Serve once Shutdown or Close was called.
+var ErrServerClosed = errors.New("nbd: server closed")
+
+// Server serves the disks of an Exports. Its methods may be called from many
+// goroutines at once.
+type Server struct {
+	o       Options
+	exports Exports
+	buffers bufferPool
+	budget  *byteBudget
+	slots   chan struct{} // one for each device call that may wait
+
+	mu struct {
+		sync.Mutex
+		closing   bool
+		listeners map[*listener]struct{}
+		conns     map[*conn]string // the export each has open, or ""
+		inUse     map[string]int   // open devices by export name
+	}
+	wg sync.WaitGroup // connections
+}
+
+// listener is what Serve was given. What may differ from one listener to the
+// next (encryption, who may see which export) belongs here; its connections
+// find it as conn.from.
+type listener struct {
+	net.Listener
+}
+
+// NewServer returns a server of what exports finds.
+func NewServer(exports Exports, o Options) *Server {
+	o = o.withDefaults()
+	s := &Server{o: o, exports: exports}
+	s.budget = &byteBudget{max: o.MaxBytes}
+	s.slots = make(chan struct{}, o.IOWorkers)
+	s.mu.listeners = make(map[*listener]struct{})
+	s.mu.conns = make(map[*conn]string)
+	s.mu.inUse = make(map[string]int)
+	return s
+}
+
+// Serve accepts connections from ln until ctx is done, Shutdown or Close. It
+// closes ln. Connections outlive ctx: Shutdown or Close ends them. Serve may
+// be called for any number of listeners.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	l := &listener{Listener: ln}
+	defer l.Close()
+	if !s.addListener(l) {
+		return ErrServerClosed
+	}
+	defer s.removeListener(l)
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+
+	err := s.acceptAll(ctx, l)
+	if s.closing() {
+		return ErrServerClosed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// acceptAll accepts until the listener is closed. Other failures (no file
+// descriptors left, say) pass: it tries again, a little later each time.
+func (s *Server) acceptAll(ctx context.Context, l *listener) error {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.admit(l, nc)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.o.Logger.Warn("nbd: cannot accept a connection; trying again", "address", l.Addr(), "in", pause, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// admit starts a connection, or closes it if there are too many.
+func (s *Server) admit(l *listener, nc net.Conn) {
+	setSocketOptions(nc)
+	c := newConn(s, nc)
+	c.from = l
+	if !s.addConn(c) {
+		c.cancel()
+		_ = nc.Close()
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		defer s.removeConn(c)
+		c.serve()
+	}()
+}
+
+func (s *Server) addConn(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closing {
+		return false
+	}
+	if len(s.mu.conns) >= s.o.MaxConnections {
+		s.o.Logger.Warn("nbd: connection refused: too many are open", "remote", c.remote, "limit", s.o.MaxConnections)
+		return false
+	}
+	s.mu.conns[c] = ""
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) removeConn(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.conns, c)
+}
+
+func (s *Server) addListener(l *listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closing {
+		return false
+	}
+	s.mu.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) removeListener(l *listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.listeners, l)
+}
+
+func (s *Server) closing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.closing
+}
+
+// ActiveConnections returns how many connections are open, those in the
+// handshake among them.
+func (s *Server) ActiveConnections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.conns)
+}
+
+// InUse returns how many connections have the export open.
+func (s *Server) InUse(export string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.inUse[export]
+}
+
+// countUse records that c opened (+1) or closed (-1) the export.
+func (s *Server) countUse(c *conn, export string, delta int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.inUse[export] += delta
+	if s.mu.inUse[export] == 0 {
+		delete(s.mu.inUse, export)
+	}
+	if delta > 0 {
+		s.mu.conns[c] = export
+	} else {
+		s.mu.conns[c] = ""
+	}
+}
+
+// users returns the connections that have the export open.
+func (s *Server) users(export string) []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var users []*conn
+	for c, name := range s.mu.conns {
+		if name == export && name != "" {
+			users = append(users, c)
+		}
+	}
+	return users
+}

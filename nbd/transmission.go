@@ -1,0 +1,251 @@
+package nbd
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The reader's side of transmission. It never waits for a disk or for the
+// peer to take replies; it waits for requests, for a WRITE's payload, and,
+// over the limits, for others to be answered.
+
+const (
+	// maxInline is the longest READ, in bytes, that the reader answers itself
+	// from memory, and the size of its batch of replies.
+	maxInline = 256 << 10
+	// maxDrain is the longest payload of an oversize WRITE, in bytes, that is
+	// read and refused; beyond, the connection is closed.
+	maxDrain = 64 << 20
+)
+
+// Ends of transmission that are no failures.
+var (
+	errDisconnect = errors.New("the client disconnected")
+	errDraining   = errors.New("the server is shutting down")
+)
+
+// Answers that need no device. Some stand for more than one mistake.
+var (
+	refuseReadOnly   = &wireError{errnoPerm, "the export is read-only"}
+	refuseUnknown    = &wireError{errnoInval, "unknown command"}
+	refuseFlags      = &wireError{errnoInval, "a command flag is unknown, does not belong to this command, or was not advertised"}
+	refuseTooLong    = &wireError{errnoInval, "the payload is longer than 32 MiB; split the request"}
+	refuseBeyond     = &wireError{errnoInval, "the range ends past the end of the export"}
+	refuseBeyondFull = &wireError{errnoNoSpace, "the range ends past the end of the export"}
+	refuseNoContext  = &wireError{errnoInval, "no meta context was selected for this export"}
+	refuseEmpty      = &wireError{errnoInval, "the length is zero"}
+	refuseFastNoHole = &wireError{errnoNotSup, "zeroing without making a hole would not be fast"}
+)
+
+// transmit handles requests until the client ends, the server drains, or
+// something breaks. It always returns an error that says which.
+func (c *conn) transmit() error {
+	for {
+		r, err := c.nextRequest()
+		if err != nil {
+			return err
+		}
+		if r.kind == cmdDisc {
+			return errDisconnect
+		}
+		c.requests++
+		if err := c.dispatch(r); err != nil {
+			return err
+		}
+	}
+}
+
+// nextRequest returns the next header. What is buffered is taken without a
+// system call; before waiting for more, the replies to it are sent.
+func (c *conn) nextRequest() (request, error) {
+	if c.in.buffered() < requestSize {
+		c.flushBatch()
+		if c.draining.Load() {
+			return request{}, errDraining
+		}
+		if err := c.in.fill(requestSize); err != nil {
+			return request{}, c.readError(err)
+		}
+	}
+	r, ok := parseRequest(c.in.take(requestSize))
+	if !ok {
+		return r, errors.New("bad magic in a request")
+	}
+	return r, nil
+}
+
+// readError tells a read that Shutdown interrupted from one that failed.
+func (c *conn) readError(err error) error {
+	if c.draining.Load() {
+		return errDraining
+	}
+	return err
+}
+
+func (c *conn) dispatch(r request) error {
+	if r.kind == cmdWrite {
+		return c.takeWrite(r)
+	}
+	if refusal := c.check(r); refusal != nil {
+		return c.refuse(r, refusal)
+	}
+	if r.kind == cmdRead {
+		return c.takeRead(r)
+	}
+	if err := c.reserve(0); err != nil {
+		return err
+	}
+	if r.length == 0 && r.kind != cmdFlush {
+		c.replyDone(r, 0)
+		return nil
+	}
+	c.submit(job{request: r})
+	return nil
+}
+
+// refuse answers a request that reaches no device.
+func (c *conn) refuse(r request, refusal *wireError) error {
+	if err := c.reserve(0); err != nil {
+		return err
+	}
+	c.replyError(r, 0, refusal)
+	return nil
+}
+
+// takeRead answers from memory if that works, and else asks a worker.
+func (c *conn) takeRead(r request) error {
+	n := int(r.length)
+	if err := c.reserve(int64(n)); err != nil {
+		return err
+	}
+	if n == 0 {
+		c.replyDone(r, 0)
+		return nil
+	}
+	if n <= maxInline && c.readInline(r) {
+		return nil
+	}
+	c.submit(job{request: r, cost: int64(n), buf: c.srv.buffers.get(n)})
+	return nil
+}
+
+// readInline adds the reply to the batch if the data is in memory.
+func (c *conn) readInline(r request) bool {
+	n := int(r.length)
+	p := c.batchRoom(c.readHeader + n)
+	if !c.dev.TryReadAt(p[c.readHeader:], int64(r.offset)) {
+		return false
+	}
+	c.putReadHeader(p, r)
+	c.batch.n += len(p)
+	c.batch.reqs++
+	c.batch.cost += int64(n)
+	return true
+}
+
+// batchRoom returns n bytes at the end of the batch, n <= maxInline + reply
+// header, sending the batch first if it has not as many.
+func (c *conn) batchRoom(n int) []byte {
+	if c.batch.buf != nil && len(c.batch.buf.b)-c.batch.n < n {
+		c.flushBatch()
+	}
+	if c.batch.buf == nil {
+		c.batch.buf = c.srv.buffers.get(maxInline)
+	}
+	return c.batch.buf.b[c.batch.n : c.batch.n+n]
+}
+
+// flushBatch sends what the reader has answered itself, without waiting: if
+// the socket is full a goroutine of its own does the rest.
+func (c *conn) flushBatch() {
+	if c.batch.n > 0 {
+		c.replies.append(c.batch)
+	} else if c.batch.buf != nil {
+		c.srv.buffers.put(c.batch.buf)
+	}
+	c.batch = segment{}
+	if c.replies.flush(false) {
+		c.wg.Add(1)
+		go c.pumpRest()
+	}
+}
+
+func (c *conn) pumpRest() {
+	defer c.wg.Done()
+	c.replies.pump(true)
+}
+
+// reserve counts a request of cost bytes as in flight, first waiting if a
+// limit is reached. What could end the waiting is sent before.
+func (c *conn) reserve(cost int64) error {
+	if !c.replies.tryReserve(cost) {
+		c.flushBatch()
+		c.replies.reserve(cost)
+	}
+	if c.srv.budget.try(cost) {
+		return nil
+	}
+	c.flushBatch()
+	if err := c.srv.budget.acquire(c.ctx, cost); err != nil {
+		c.replies.unreserve(cost)
+		return err
+	}
+	return nil
+}
+
+// takeWrite reads the payload, whatever is to be answered: the next request
+// begins after it.
+func (c *conn) takeWrite(r request) error {
+	if r.length > maxPayload {
+		return c.refuseOversize(r)
+	}
+	cost := int64(r.length)
+	if err := c.reserve(cost); err != nil {
+		return err
+	}
+	buf := c.srv.buffers.get(int(r.length))
+	if err := c.readPayload(buf.b[:r.length]); err != nil {
+		c.srv.buffers.put(buf)
+		c.srv.budget.release(cost)
+		c.replies.unreserve(cost)
+		return c.readError(err)
+	}
+	if refusal := c.check(r); refusal != nil || r.length == 0 {
+		c.srv.buffers.put(buf)
+		if refusal != nil {
+			c.replyError(r, cost, refusal)
+		} else {
+			c.replyDone(r, cost)
+		}
+		return nil
+	}
+	c.received += cost
+	c.submit(job{request: r, cost: cost, buf: buf})
+	return nil
+}
+
+func (c *conn) readPayload(p []byte) error {
+	if c.in.buffered() < len(p) {
+		c.flushBatch()
+	}
+	return c.in.full(p)
+}
+
+func (c *conn) refuseOversize(r request) error {
+	if r.length > maxDrain {
+		return fmt.Errorf("WRITE of %d bytes, at most %d are accepted", r.length, maxPayload)
+	}
+	c.flushBatch()
+	if err := c.in.discard(int64(r.length)); err != nil {
+		return c.readError(err)
+	}
+	return c.refuse(r, refuseTooLong)
+}
+
+// submit hands j to a worker.
+func (c *conn) submit(j job) {
+	if c.jobs.push(j) {
+		c.wg.Add(1)
+		go c.workFn()
+	}
+}
