@@ -25,12 +25,13 @@ import (
 //	layers/  LINEAGE-VERSION/SEGMENT: the data
 //	rings/   LINEAGE: intent rings of volumes open for write
 type Store struct {
-	dir  string
-	o    Options
-	fs   hostFS
-	lock *ownerLock
-	db   *pebble.DB
-	bad  atomic.Pointer[error] // why the store no longer takes changes
+	dir    string
+	o      Options
+	fs     hostFS
+	lock   *ownerLock
+	db     *pebble.DB
+	closed atomic.Bool
+	bad    atomic.Pointer[error] // why the store no longer takes changes
 
 	witness *witness
 	files   *fileTable
@@ -109,13 +110,11 @@ func (s *Store) ringPath(lineage uint64) string {
 // Volumes must have been closed by their users; those that were not are
 // reported and keep their data, as after a kill.
 func (s *Store) Close() error {
-	var open []string
-	if s.cat != nil {
-		open = s.cat.shut()
+	if s.closed.Swap(true) {
+		return nil
 	}
-	if s.reclaim != nil {
-		s.reclaim.stop()
-	}
+	open := s.cat.shut()
+	s.reclaim.stop()
 	var err error
 	if len(open) > 0 {
 		err = errf(ErrInUse, "store closed while in use: %v", open)
