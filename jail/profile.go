@@ -16,7 +16,7 @@ const (
 		open openat close close_range lseek fstat stat lstat newfstatat statx statfs fstatfs
 		access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd fcntl flock
 		fsync fdatasync sync_file_range ftruncate fallocate fadvise64 copy_file_range sendfile splice tee
-		dup dup2 dup3 pipe pipe2 umask`
+		dup dup2 dup3 pipe pipe2 umask chdir fchdir`
 
 	waitCalls = `poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait
 		epoll_pwait2 eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime timerfd_gettime
@@ -41,7 +41,7 @@ const (
 
 	treeCalls = `mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
 		chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown utime utimes utimensat futimesat truncate mknod mknodat
-		chdir fchdir creat sync syncfs inotify_init1 inotify_add_watch inotify_rm_watch
+		creat sync syncfs inotify_init1 inotify_add_watch inotify_rm_watch
 		getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr`
 
 	umlCalls = `ptrace modify_ldt set_thread_area get_thread_area memfd_create mlockall`

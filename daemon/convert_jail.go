@@ -1,0 +1,212 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"goldstream/jail"
+	"goldstream/nbd"
+)
+
+const (
+	imagePath    = "/image" // in the jail; constant, so that no name is ever parsed
+	dialTimeout  = time.Minute
+	checkTimeout = 15 * time.Minute
+	toolMemory   = 1 << 30
+)
+
+// server is one qemu-nbd in its jail and the connection to it.
+type server struct {
+	parent  context.Context // the caller's
+	ctx     context.Context // ends with close
+	cancel  context.CancelFunc
+	process *jail.Process
+	client  *nbd.Client
+	stderr  *tail
+	closing sync.Once
+}
+
+// serve starts qemu-nbd. The socket's name is needed only until we are
+// connected; it is in a directory of our own, which then goes.
+func (c *converter) serve(ctx context.Context) (*server, error) {
+	dir, err := os.MkdirTemp("", "goldstream-nbd-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s := &server{parent: ctx, stderr: &tail{}}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	socket := filepath.Join(dir, "socket")
+	if err := c.startServer(s, socket); err != nil {
+		s.cancel()
+		return nil, err
+	}
+	dial, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	defer cancel()
+	if s.client, err = nbd.Dial(dial, "unix", socket, ""); err == nil {
+		return s, nil
+	}
+	s.close()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if said := quote(s.stderr.String()); said != "" {
+		return nil, c.refuse("qemu-nbd cannot open it"+said, "check it with qemu-img check", nil)
+	}
+	return nil, c.refuse("qemu-nbd cannot open it", "check it with qemu-img check", err)
+}
+
+// startServer passes the listening socket as fd 3 (systemd's socket
+// activation, sd_listen_fds(3)): the jail needs no place to make one. Our own
+// copies are closed again, so that the connection breaks if qemu-nbd dies.
+func (c *converter) startServer(s *server, socket string) error {
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	listener.SetUnlinkOnClose(false)
+	defer listener.Close()
+	passed, err := listener.File()
+	if err != nil {
+		return err
+	}
+	defer passed.Close()
+	spec, err := c.toolSpec(c.nbd, "--read-only", "--persistent", "--shared=1",
+		"--aio=threads", "--format="+c.format, imagePath)
+	if err != nil {
+		return err
+	}
+	spec.Files = []*os.File{passed}
+	spec.Env = []string{"LISTEN_FDS=1", "LISTEN_PID=1"} // it is pid 1 in there
+	spec.Stderr = s.stderr
+	s.process, err = jail.Start(s.ctx, spec)
+	return err
+}
+
+// close may be called more than once; it returns when qemu-nbd is gone.
+func (s *server) close() {
+	s.closing.Do(func() {
+		if s.client != nil {
+			_ = s.client.Close()
+		}
+		s.process.Kill()
+		_ = s.process.Wait()
+		s.cancel()
+	})
+}
+
+// toolSpec describes a qemu program that may read the image.
+func (c *converter) toolSpec(program string, args ...string) (jail.Spec, error) {
+	path, err := findTool(program)
+	if err != nil {
+		return jail.Spec{}, err
+	}
+	binds, err := jail.Executables(path)
+	if err != nil {
+		return jail.Spec{}, fmt.Errorf("preparing a jail for %s: %w", program, err)
+	}
+	return jail.Spec{
+		Path:    path,
+		Args:    args,
+		Binds:   append(binds, jail.Bind{File: c.bound(), Target: imagePath, AsOwner: true}),
+		Profile: jail.ImageTool(),
+		Limits: jail.Limits{
+			Files: 64, Processes: 128, // qemu's thread pool has up to 64
+			Memory: toolMemory, Data: 4 * toolMemory, FileSize: 1 << 20,
+		},
+	}, nil
+}
+
+func findTool(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", fmt.Errorf("reading this image format needs %s: install it (Debian, Ubuntu: package qemu-utils; "+
+			"Fedora, RHEL: qemu-img and qemu-nbd), or convert the image to raw first: %w", program, err)
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// runTool runs a program to its end and gives its output to read.
+func (c *converter) runTool(ctx context.Context, read func(io.Reader) error, program string, args ...string) (exit int, stderr string, err error) {
+	spec, err := c.toolSpec(program, args...)
+	if err != nil {
+		return 0, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	said := &tail{}
+	out, in := io.Pipe()
+	spec.Stdout, spec.Stderr = in, said
+	process, err := jail.Start(ctx, spec)
+	if err != nil {
+		return 0, "", err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		err := process.Wait()
+		_ = in.Close()
+		ended <- err
+	}()
+	readErr := read(out)
+	if readErr != nil {
+		process.Kill()
+	}
+	_ = out.CloseWithError(readErr)
+	err = <-ended
+	if readErr != nil && ctx.Err() == nil {
+		return 0, said.String(), readErr
+	}
+	var status *exec.ExitError
+	if errors.As(err, &status) && status.Exited() && ctx.Err() == nil {
+		return status.ExitCode(), said.String(), nil
+	}
+	return 0, said.String(), err
+}
+
+// tail keeps the last few KiB of what a program says.
+type tail struct {
+	mu struct {
+		sync.Mutex
+		text []byte
+	}
+}
+
+const tailLen = 2 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.text = append(t.mu.text, p[max(0, len(p)-tailLen):]...)
+	t.mu.text = t.mu.text[max(0, len(t.mu.text)-tailLen):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.mu.text)
+}
+
+// quote renders a program's words for an error: one line, no control
+// characters, since an image can put its own text into them.
+func quote(said string) string {
+	said = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(said, "?"))
+	if said = strings.Join(strings.Fields(said), " "); said == "" {
+		return ""
+	}
+	return " («" + said + "»)"
+}
