@@ -57,9 +57,9 @@ func TestModel(t *testing.T) {
 	seeds := []uint64{*modelSeed}
 	if *modelSeed == 0 {
 		seeds = nil
-		n := 40
+		n := 20
 		if testing.Short() {
-			n = 8
+			n = 5
 		}
 		base := uint64(time.Now().UnixNano())
 		for i := range n {
