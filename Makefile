@@ -1,0 +1,65 @@
+# goldstream's build. `make help` lists what there is.
+
+GO      ?= go
+DESTDIR ?=
+PREFIX  ?= /usr/local
+SHORT   ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+UNITDIR     = $(if $(filter /usr,$(PREFIX)),/usr/lib,/etc)/systemd/system
+SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
+
+# The static analyser is run at this version and is no dependency of the program.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test test-fast bench lint fuzz install uninstall deps check-go clean help
+
+build: check-go ## build bin/goldstream, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
+
+demo: deps build ## boot a clone of a real Debian image, from nothing, with times
+	$(GO) run ./cmd/demo
+
+test: deps check-go ## go vet and all tests under the race detector
+	$(GO) vet ./...
+	$(GO) test -race -timeout 11m ./...
+
+test-fast: check-go ## the short tests, without the race detector
+	$(GO) test -short -timeout 5m ./...
+
+bench: deps build ## measure against peers; SHORT=1 for a quick look
+	$(GO) run ./bench $(if $(SHORT),-short)
+
+lint: check-go ## gofmt, go vet, staticcheck, architecture
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(if $(wildcard lint_test.go),$(GO) test -count=1 .)
+	bash -n testdata/install-packages.sh testdata/golden/build-debian-image.sh .ci/run
+
+fuzz: check-go ## fuzz the readers of image inputs for a minute
+	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s ./blockstore/source
+
+install: build ## install to DESTDIR/PREFIX: binary, systemd unit, user
+	install -D -m 0755 bin/goldstream '$(DESTDIR)$(PREFIX)/bin/goldstream'
+	install -d -m 0755 '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)'
+	sed 's|@BINDIR@|$(PREFIX)/bin|' cmd/goldstream/systemd/goldstream.service >'$(DESTDIR)$(UNITDIR)/goldstream.service'
+	install -m 0644 cmd/goldstream/systemd/goldstream.conf '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
+	install -d -m 0750 '$(DESTDIR)/var/lib/goldstream'
+	@if [ -z '$(DESTDIR)' ]; then sh cmd/goldstream/systemd/after-install.sh; fi
+
+uninstall: ## remove what install put there; data and user stay
+	rm -f '$(DESTDIR)$(PREFIX)/bin/goldstream' '$(DESTDIR)$(UNITDIR)/goldstream.service' '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
+
+deps: ## install the Debian packages that tests and demo need (as root)
+	@testdata/install-packages.sh
+
+check-go:
+	@testdata/check-go.sh $(GO)
+
+clean: ## remove what was built; the golden image in .cache too
+	rm -rf bin .cache
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
