@@ -62,7 +62,8 @@ type conn struct {
 	jobs    jobQueue
 	batch   segment // the reader's own replies, not yet queued
 	wg      sync.WaitGroup
-	workFn  func() // c.work, made once so that starting a worker allocates nothing
+	// c.work and c.pumpRest, made once so that starting them allocates nothing.
+	workFn, pumpFn func()
 
 	requests, received int64 // the reader's counts
 	failures           atomic.Int64
@@ -118,7 +119,7 @@ func (c *conn) begin() {
 	q.room = sync.NewCond(&q.mu)
 	q.broke = c.broke
 	c.jobs.init(o.MaxInFlight, o.ConnectionWorkers)
-	c.workFn = c.work
+	c.workFn, c.pumpFn = c.work, c.pumpRest
 }
 
 // broke is called when replies can no longer be written: it ends the device

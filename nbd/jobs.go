@@ -12,14 +12,21 @@ type job struct {
 // jobQueue is the line of a connection's jobs before its workers. Workers
 // come when there is work and go when there is none: an idle connection has
 // only its reader.
+//
+// At most one worker at a time is on its way: started, but not yet run by the
+// scheduler. Only when it takes its first job and finds more behind it does
+// it have the next one started. So jobs that are quick are done by as many
+// workers as there are idle processors, without a goroutine each, and jobs
+// that wait for a disk soon have all the workers they may have.
 type jobQueue struct {
 	maxWorkers int
 
 	mu struct {
 		sync.Mutex
-		ring    []job // as many as requests may be in flight: never full
-		head, n int
-		workers int
+		ring     []job // as many as requests may be in flight: never full
+		head, n  int
+		workers  int
+		starting bool // one of workers has not called pop yet
 	}
 }
 
@@ -34,25 +41,41 @@ func (q *jobQueue) push(j job) (start bool) {
 	defer q.mu.Unlock()
 	q.mu.ring[(q.mu.head+q.mu.n)%len(q.mu.ring)] = j
 	q.mu.n++
-	if q.mu.workers == q.maxWorkers {
+	return q.startLocked()
+}
+
+func (q *jobQueue) startLocked() bool {
+	if q.mu.n == 0 || q.mu.starting || q.mu.workers == q.maxWorkers {
 		return false
 	}
 	q.mu.workers++
+	q.mu.starting = true
 	return true
 }
 
-// pop fills j with the oldest job. With false there was none, and the calling
-// worker is no longer counted and must end.
-func (q *jobQueue) pop(j *job) bool {
+// pop fills j with the oldest job; first says that it is the worker's first
+// call. Without ok there was no job, and the worker is no longer counted and
+// must end. With start it shall start another one.
+func (q *jobQueue) pop(j *job, first bool) (ok, start bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if first {
+		q.mu.starting = false
+	}
 	if q.mu.n == 0 {
 		q.mu.workers--
-		return false
+		return false, false
 	}
 	at := &q.mu.ring[q.mu.head]
 	*j, *at = *at, job{}
 	q.mu.head = (q.mu.head + 1) % len(q.mu.ring)
 	q.mu.n--
-	return true
+	return true, q.startLocked()
+}
+
+// waiting reports whether there are jobs that no worker has.
+func (q *jobQueue) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.n > 0
 }

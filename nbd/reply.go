@@ -146,14 +146,19 @@ func (q *replyQueue) lastSmallLocked(n int) *segment {
 // it stops when the peer takes no more; owed then tells the caller to have
 // pump(true) called by a goroutine that may wait.
 func (q *replyQueue) flush(wait bool) (owed bool) {
+	return q.claim() && q.pump(wait)
+}
+
+// claim makes the caller the one who writes, if there is something to write
+// and nobody does. It then owes a call of pump.
+func (q *replyQueue) claim() bool {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.mu.writing || len(q.mu.segs) == 0 {
-		q.mu.Unlock()
 		return false
 	}
 	q.mu.writing = true
-	q.mu.Unlock()
-	return q.pump(wait)
+	return true
 }
 
 // pump writes until the queue is empty. Only who set writing, or was left it

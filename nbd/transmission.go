@@ -166,10 +166,11 @@ func (c *conn) flushBatch() {
 	c.batch = segment{}
 	if c.replies.flush(false) {
 		c.wg.Add(1)
-		go c.pumpRest()
+		go c.pumpFn()
 	}
 }
 
+// pumpRest writes what somebody claimed and may not wait for.
 func (c *conn) pumpRest() {
 	defer c.wg.Done()
 	c.replies.pump(true)
@@ -245,7 +246,6 @@ func (c *conn) refuseOversize(r request) error {
 // submit hands j to a worker.
 func (c *conn) submit(j job) {
 	if c.jobs.push(j) {
-		c.wg.Add(1)
-		go c.workFn()
+		c.startWorker()
 	}
 }

@@ -4,11 +4,36 @@ package nbd
 func (c *conn) work() {
 	defer c.wg.Done()
 	var j job
-	for c.jobs.pop(&j) {
+	for first := true; ; first = false {
+		ok, start := c.jobs.pop(&j, first)
+		if !ok {
+			return
+		}
+		if start {
+			c.startWorker()
+		}
 		c.run(&j)
-		// A worker waits here if the peer takes no replies, holding none of
-		// the server's I/O slots.
+		c.sendReplies()
+	}
+}
+
+func (c *conn) startWorker() {
+	c.wg.Add(1)
+	go c.workFn()
+}
+
+// sendReplies has the replies so far written. With more jobs waiting another
+// goroutine does it: by the time it runs there may be more replies, and this
+// one must not keep a reply back over a job that may be slow. A worker that
+// waits for the peer to take replies holds none of the server's I/O slots.
+func (c *conn) sendReplies() {
+	if !c.jobs.waiting() {
 		c.replies.flush(true)
+		return
+	}
+	if c.replies.claim() {
+		c.wg.Add(1)
+		go c.pumpFn()
 	}
 }
 

@@ -1,0 +1,350 @@
+package nbd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func short(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// DISC has no reply; what is outstanding is answered first.
+func TestDisconnectAnswersOutstanding(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	require.Equal(t, 1, s.InUse("disk"))
+	const n = 16
+	for i := range uint64(n) {
+		w.send(requestBytes(cmdRead, 0, i, 0, 512))
+	}
+	w.send(requestBytes(cmdDisc, 0, 0, 0, 0))
+	time.Sleep(20 * time.Millisecond)
+	require.Zero(t, d.closes.Load())
+	close(d.gate)
+	seen := map[uint64]bool{}
+	for range n {
+		h := w.read(simpleSize)
+		require.Zero(t, be.Uint32(h[4:]))
+		seen[be.Uint64(h[8:])] = true
+		w.read(512)
+	}
+	require.Len(t, seen, n)
+	w.closed()
+	require.Equal(t, int64(1), d.closes.Load())
+	require.Zero(t, s.InUse("disk"))
+}
+
+// Shutdown answers what was read, never with an error, flushes, and closes.
+func TestShutdownDrains(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{}, 100)
+	d.entered = make(chan struct{}, 100)
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	idle, busy := ready(t, path, false), ready(t, path, false)
+	hand := greeted(t, path, 3)
+	for i := range uint64(8) {
+		busy.send(requestBytes(cmdWrite, 0, i, i*512, 512), make([]byte, 512))
+	}
+	for range 8 {
+		<-d.entered
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(short(t)) }()
+	require.Eventually(t, s.closing, 5*time.Second, time.Millisecond)
+	hand.closed()
+	for range 16 {
+		d.gate <- struct{}{}
+	}
+	for range 8 {
+		require.Zero(t, be.Uint32(busy.read(simpleSize)[4:]))
+	}
+	busy.closed()
+	idle.closed()
+	require.NoError(t, busy.Close())
+	require.NoError(t, idle.Close())
+	require.NoError(t, hand.Close())
+	require.NoError(t, <-done)
+	require.Equal(t, int64(2), d.flushes.Load())
+	require.Equal(t, int64(2), d.closes.Load())
+	require.Zero(t, s.ActiveConnections())
+	_, err := net.Dial("unix", path)
+	require.Error(t, err)
+}
+
+// A client that keeps sending does not keep Shutdown from ending, and gets an
+// answer to everything that was read.
+func TestShutdownUnderLoad(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	go func() {
+		p := append(requestBytes(cmdWrite, 0, 1, 0, 4096), make([]byte, 4096)...)
+		for {
+			if _, err := w.Write(p); err != nil {
+				return
+			}
+		}
+	}()
+	got := make(chan int)
+	go func() {
+		n, p := 0, make([]byte, simpleSize)
+		for {
+			if _, err := w.Read(p); err != nil {
+				got <- n
+				return
+			}
+			n++
+		}
+	}()
+	time.Sleep(50 * time.Millisecond)
+	start := time.Now()
+	require.NoError(t, s.Shutdown(short(t)))
+	require.Less(t, time.Since(start), 5*time.Second)
+	require.NoError(t, w.Close())
+	require.Positive(t, <-got)
+	require.Zero(t, s.budget.held())
+}
+
+func TestShutdownGivesUp(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdRead, 0, 1, 0, 512))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, s.Shutdown(ctx), context.DeadlineExceeded)
+	w.closed()
+}
+
+func TestCloseCancelsDeviceCalls(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	d.entered = make(chan struct{}, 1)
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdFlush, 0, 1, 0, 0))
+	<-d.entered
+	require.NoError(t, s.Close())
+	require.Equal(t, int64(1), d.closes.Load())
+}
+
+// After Fence no write of the old connection can reach the device.
+func TestFence(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	d.entered = make(chan struct{}, 1)
+	s, path, _ := startServer(t, exportMap{"disk": d, "other": newMemDevice(512)}, Options{})
+	w := ready(t, path, false)
+	other := greeted(t, path, 3)
+	other.option(optGo, goData("other"))
+	other.expect(optGo, repInfo, repAck)
+	w.send(requestBytes(cmdWrite, 0, 1, 0, 512), make([]byte, 512))
+	<-d.entered
+	require.NoError(t, s.Fence(short(t), "disk"))
+	require.Equal(t, int64(1), d.closes.Load())
+	require.Zero(t, d.running.Load())
+	require.Zero(t, s.InUse("disk"))
+	require.Equal(t, 1, s.InUse("other"))
+}
+
+// Serve ends with its context; its connections go on.
+func TestServeContext(t *testing.T) {
+	s := NewServer(exportMap{"disk": newMemDevice(512)}, Options{})
+	path := t.TempDir() + "/s"
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- s.Serve(ctx, l) }()
+	w := ready(t, path, false)
+	cancel()
+	require.ErrorIs(t, <-served, context.Canceled)
+	w.send(requestBytes(cmdFlush, 0, 1, 0, 0))
+	require.Zero(t, w.simple(1))
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, s.Serve(context.Background(), l), ErrServerClosed)
+}
+
+func TestMaxConnections(t *testing.T) {
+	s, path, _ := startServer(t, exportMap{"disk": newMemDevice(512)}, Options{MaxConnections: 2})
+	a, b := ready(t, path, false), ready(t, path, false)
+	dialWire(t, path).closed()
+	require.NoError(t, a.Close())
+	require.Eventually(t, func() bool { return s.ActiveConnections() == 1 }, 5*time.Second, time.Millisecond)
+	ready(t, path, false)
+	b.send(requestBytes(cmdFlush, 0, 1, 0, 0))
+	require.Zero(t, b.simple(1))
+}
+
+// A client that never reads replies makes the server hold no more than the
+// connection's share, and others do not notice.
+func TestSlowClientHoldsItsShare(t *testing.T) {
+	for _, cached := range []bool{false, true} {
+		d := newMemDevice(1 << 20)
+		d.cached = cached
+		s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+		slow := ready(t, path, false)
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for i := uint64(0); err == nil && i < 200000; i++ {
+				_, err = slow.Write(requestBytes(cmdRead, 0, i, 0, 1<<20))
+			}
+			sent <- err
+		}()
+		require.Eventually(t, func() bool { return s.budget.held() >= 30<<20 }, 10*time.Second, time.Millisecond)
+		other := ready(t, path, false)
+		for i := range uint64(50) {
+			other.send(requestBytes(cmdRead, 0, i, 0, 4096))
+			require.Zero(t, other.simple(i))
+			other.read(4096)
+			require.LessOrEqual(t, s.budget.held(), int64(33<<20))
+		}
+		require.NoError(t, slow.Close())
+		require.Error(t, <-sent)
+		require.Eventually(t, func() bool { return s.ActiveConnections() == 1 && s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+	}
+}
+
+// Over the limits the server stops reading; nothing fails.
+func TestLimitsDelayOnly(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{
+		MaxInFlight: 4, MaxInFlightBytes: 10000, MaxBytes: 8192, IOWorkers: 2})
+	w := ready(t, path, false)
+	const n = 64
+	go func() {
+		for i := range uint64(n) {
+			if _, err := w.Write(requestBytes(cmdRead, 0, i, 0, 4096+uint32(i)*100)); err != nil {
+				return
+			}
+		}
+	}()
+	time.Sleep(20 * time.Millisecond)
+	require.LessOrEqual(t, s.budget.held(), int64(8192))
+	require.LessOrEqual(t, d.most.Load(), int64(2))
+	close(d.gate)
+	for range n {
+		h := w.read(simpleSize)
+		require.Zero(t, be.Uint32(h[4:]))
+		w.read(4096 + int(be.Uint64(h[8:]))*100)
+	}
+}
+
+// Slow work is done beside: a flush that hangs keeps no read waiting.
+func TestSlowWorkDoesNotBlockTheReader(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	slow := &gatedFlush{memDevice: d, gate: make(chan struct{})}
+	_, path, _ := startServer(t, exportMap{"disk": slow}, Options{})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdFlush, 0, 1, 0, 0))
+	for i := range uint64(10) {
+		w.send(requestBytes(cmdWrite, 0, 100+i, 0, 4), []byte("data"))
+		require.Zero(t, w.simple(100+i))
+		w.send(requestBytes(cmdRead, 0, 200+i, 0, 4))
+		require.Zero(t, w.simple(200+i))
+		require.Equal(t, "data", string(w.read(4)))
+	}
+	close(slow.gate)
+	require.Zero(t, w.simple(1))
+}
+
+type gatedFlush struct {
+	*memDevice
+	gate chan struct{}
+}
+
+func (d *gatedFlush) Flush(ctx context.Context) error {
+	<-d.gate
+	return d.memDevice.Flush(ctx)
+}
+
+// A client that writes everything before it reads anything gets on.
+func TestClientThatReadsLate(t *testing.T) {
+	_, path := serveMem(t)
+	w := ready(t, path, false)
+	const n = 100
+	for i := range uint64(n) {
+		w.send(requestBytes(cmdRead, 0, 2*i, 0, 64<<10))
+		w.send(requestBytes(cmdWrite, 0, 2*i+1, 0, 64<<10), make([]byte, 64<<10))
+		if i%20 != 19 {
+			continue
+		}
+		for range 40 {
+			h := w.read(simpleSize)
+			require.Zero(t, be.Uint32(h[4:]))
+			if be.Uint64(h[8:])%2 == 0 {
+				w.read(64 << 10)
+			}
+		}
+	}
+}
+
+// flakyListener fails at first, as a listener without file descriptors does.
+type flakyListener struct {
+	net.Listener
+	failures int
+}
+
+func (l *flakyListener) Accept() (net.Conn, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, errors.New("too many open files")
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptFailurePasses(t *testing.T) {
+	s := NewServer(exportMap{"disk": newMemDevice(512)}, Options{})
+	path := t.TempDir() + "/s"
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	served := make(chan error)
+	go func() { served <- s.Serve(context.Background(), &flakyListener{l, 3}) }()
+	ready(t, path, false)
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, <-served, ErrServerClosed)
+}
+
+func TestBudget(t *testing.T) {
+	b := &byteBudget{max: 100}
+	require.True(t, b.try(1000), "one request passes whatever its size")
+	require.False(t, b.try(1))
+	ctx, cancel := context.WithCancel(context.Background())
+	gone, small := make(chan error), make(chan error)
+	go func() { gone <- b.acquire(ctx, 90) }()
+	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.mu.waiters) == 1 }, time.Second, time.Millisecond)
+	go func() { small <- b.acquire(context.Background(), 20) }()
+	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.mu.waiters) == 2 }, time.Second, time.Millisecond)
+	cancel()
+	require.Error(t, <-gone)
+	b.release(1000)
+	require.NoError(t, <-small)
+	require.Equal(t, int64(20), b.held())
+}
+
+func TestBufferClasses(t *testing.T) {
+	var p bufferPool
+	for _, n := range []int{0, 1, 4095, 4096, 4097, 65536, 65537, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3 << 20, 5<<20 + 7, maxPayload} {
+		b := p.get(n)
+		require.GreaterOrEqual(t, len(b.b), n+replyRoom)
+		require.Equal(t, classBytes(b.class)+replyRoom, len(b.b))
+		if b.class > 0 {
+			require.Less(t, classBytes(b.class-1), n)
+		}
+		p.put(b)
+	}
+	require.Equal(t, classes-1, classOf(maxPayload))
+}
