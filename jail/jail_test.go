@@ -208,6 +208,9 @@ func TestHostIdentity(t *testing.T) {
 	defer func() { p.Kill(); _ = p.Wait() }()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	require.NoError(t, err)
+	oom, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID()))
+	require.NoError(t, err)
+	assert.Equal(t, "800\n", string(oom))
 	uid := strconv.Itoa(os.Getuid())
 	if privileged() {
 		uid = strconv.Itoa(DefaultHostID)

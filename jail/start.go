@@ -135,6 +135,7 @@ func (p *Process) settle(s Spec, o order, pipes *pipes) error {
 	if missing != "" {
 		p.missing = append(p.missing, missing)
 	}
+	offerToOOM(p.cmd.Process.Pid)
 	deadline := time.Now().Add(s.SetupTimeout)
 	pipes.closeTheirs()
 	_ = pipes.order.w.SetWriteDeadline(deadline)
@@ -148,6 +149,13 @@ func (p *Process) settle(s Spec, o order, pipes *pipes) error {
 		return fmt.Errorf("the stage did not finish within %v: %w", s.SetupTimeout, err)
 	}
 	return readReport(report)
+}
+
+// offerToOOM makes the program the first to go when the host runs out of
+// memory: a daemon that asked to go last hands that down to its children.
+// Raising the score needs no privilege (proc(5)); best effort.
+func offerToOOM(pid int) {
+	_ = write("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", "800")
 }
 
 func readReport(report []byte) error {
