@@ -75,11 +75,22 @@ func Open(dir string, o Options) (*Daemon, error) {
 // Close closes the store and lets go of the data directory.
 func (d *Daemon) Close() error { return d.store.Close() }
 
+// ErrNoData is the cause of an Open with MustExist of a directory without a
+// store; blockstore.ErrNotFound is one too.
+var ErrNoData = errors.New("no goldstream data")
+
+type noData struct{ dir string }
+
+func (e *noData) Error() string {
+	return fmt.Sprintf("there is no goldstream data in %s: name its directory with --data, or make it with 'goldstream serve' or 'goldstream image import'", e.dir)
+}
+
+func (e *noData) Unwrap() []error { return []error{ErrNoData, blockstore.ErrNotFound} }
+
 func mustExist(dir, blocks string) error {
 	_, err := os.Stat(blocks)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no goldstream data in %s: name its directory with --data, or make it with 'goldstream serve' or 'goldstream image import': %w",
-			dir, blockstore.ErrNotFound)
+		return &noData{dir: dir}
 	}
 	return err
 }

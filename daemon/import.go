@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/blockstore/source"
 )
@@ -49,7 +50,7 @@ func (b *backend) importSeekable(ctx context.Context, f *os.File, req blockstore
 		src, err = OpenConverted(ctx, f)
 	}
 	if err != nil {
-		return blockstore.ImageInfo{}, err
+		return blockstore.ImageInfo{}, inputError(err)
 	}
 	return b.importSource(ctx, src, req)
 }
@@ -58,7 +59,8 @@ func (b *backend) importSeekable(ctx context.Context, f *os.File, req blockstore
 // takes nothing from the image.
 func (b *backend) importSource(ctx context.Context, src blockstore.Source, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
 	defer src.Close()
-	return b.ImportImage(ctx, src, req)
+	info, err := b.ImportImage(ctx, src, req)
+	return info, inputError(err)
 }
 
 // ImportStream imports from a stream. A format that cannot be read from its
@@ -71,9 +73,19 @@ func (b *backend) ImportStream(ctx context.Context, r io.Reader, size int64, req
 		return b.importSpooled(ctx, head, size, req)
 	}
 	if err != nil {
-		return blockstore.ImageInfo{}, err
+		return blockstore.ImageInfo{}, inputError(err)
 	}
 	return b.importSource(ctx, src, req)
+}
+
+// inputError marks an error that the input is to blame for. The block store's
+// sentinel would say that the request was wrong.
+func inputError(err error) error {
+	var input *source.InputError
+	if errors.As(err, &input) {
+		return &v1.Error{Code: v1.CodeInput, Message: err.Error()}
+	}
+	return err
 }
 
 // needsFile tells whether err asks for an input that can seek.

@@ -34,7 +34,11 @@ func (c *Client) ImportStream(ctx context.Context, name string, r io.Reader, siz
 	// Cancelled at the end: an error may come before all was sent.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resp, err := c.do(ctx, http.MethodPost, path, TypeRaw, io.NopCloser(r), size, opts)
+	// The transport waits for a Read of the body, and r may be a terminal.
+	body, stop, _ := pump(ctx, r)
+	defer stop()
+	defer body.Close()
+	resp, err := c.do(ctx, http.MethodPost, path, TypeRaw, body, size, opts)
 	if err != nil {
 		return i, err
 	}

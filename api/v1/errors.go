@@ -17,6 +17,7 @@ type Code string
 // cause, one sentinel that errors.Is finds on the client's side too.
 const (
 	CodeInvalid   Code = "invalid"
+	CodeInput     Code = "bad_input" // the disk image is damaged, or none
 	CodeForbidden Code = "forbidden" // the daemon may not read the file: send its content
 	CodeNotFound  Code = "not_found"
 	CodeExists    Code = "exists"
@@ -46,6 +47,7 @@ func causes() []cause {
 		{CodeNotFound, http.StatusNotFound, blockstore.ErrNotFound},
 		{CodeExists, http.StatusConflict, blockstore.ErrExists},
 		{CodeInUse, http.StatusConflict, blockstore.ErrInUse},
+		{CodeInput, http.StatusUnprocessableEntity, ErrInput},
 		{CodeInvalid, http.StatusBadRequest, blockstore.ErrInvalid},
 		{CodeReadOnly, http.StatusForbidden, blockstore.ErrReadOnly},
 		{CodeNoSpace, http.StatusInsufficientStorage, blockstore.ErrNoSpace},
@@ -62,6 +64,10 @@ func causes() []cause {
 		{CodeInternal, http.StatusInternalServerError, nil},
 	}
 }
+
+// ErrInput is the cause of a disk image that cannot be imported: damaged, cut
+// short, or no disk image.
+var ErrInput = errors.New("bad input")
 
 // Error is an error on the wire. The client returns it; errors.Is finds the
 // block store's sentinel in it.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -116,10 +117,17 @@ func (s *server) record(r *http.Request, start time.Time, err error) {
 	s.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
+// writeJSON tells the length, so that the client has the whole answer even while
+// the handler still reads the request.
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	p, err := json.Marshal(v)
+	if err != nil {
+		status, p = http.StatusInternalServerError, []byte(`{"error":{"code":"internal","message":"the answer cannot be written"}}`)
+	}
 	w.Header().Set("Content-Type", TypeJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(len(p)))
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client is gone: nobody to tell
+	_, _ = w.Write(p) // the client is gone: nobody to tell
 }
 
 func writeError(w http.ResponseWriter, err error) {

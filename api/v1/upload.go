@@ -20,15 +20,25 @@ type upload struct {
 }
 
 func newUpload(r *http.Request) *upload {
+	u := &upload{body: r.Body}
+	u.r, u.stop, u.done = pump(r.Context(), r.Body)
+	return u
+}
+
+// pump passes r on to a pipe whose reader does not wait for r once ctx ends or
+// it is closed; stop ends the watch over ctx. A Read of r that is under way then
+// is left to itself; done is closed when it has returned.
+func pump(ctx context.Context, r io.Reader) (pr *io.PipeReader, stop func() bool, done chan struct{}) {
 	pr, pw := io.Pipe()
-	u := &upload{r: pr, body: r.Body, done: make(chan struct{})}
-	u.stop = context.AfterFunc(r.Context(), func() { pr.CloseWithError(r.Context().Err()) })
+	done = make(chan struct{})
+	stop = context.AfterFunc(ctx, func() { pr.CloseWithError(ctx.Err()) })
 	go func() {
-		defer close(u.done)
-		_, err := io.CopyBuffer(pw, struct{ io.Reader }{r.Body}, make([]byte, uploadBuffer))
+		defer close(done)
+		// Without r's WriteTo, which would ask for buffers of its own size.
+		_, err := io.CopyBuffer(pw, struct{ io.Reader }{r}, make([]byte, uploadBuffer))
 		pw.CloseWithError(err) // nil is io.EOF
 	}()
-	return u
+	return pr, stop, done
 }
 
 // close ends reads by the importer.

@@ -21,7 +21,7 @@
 //	4    exists already, or is in use
 //	5    no space left
 //	6    locked by another process
-//	7    damaged data: found by verify, in the store or in the input
+//	7    damaged data: found by verify, or in the store itself
 //	130  cancelled
 //
 // # Output

@@ -10,6 +10,7 @@ import (
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
+	"goldstream/daemon"
 )
 
 // Exit codes; the package's description lists them for users.
@@ -34,7 +35,7 @@ EXIT CODES:
    4    exists already, or is in use
    5    no space left
    6    locked by another process
-   7    damaged data: found by verify, in the store or in the input
+   7    damaged data: found by verify, or in the store itself
    130  cancelled
 `
 
@@ -103,6 +104,8 @@ func advice(err error) string {
 	switch {
 	case errors.As(err, &usage):
 		return "'goldstream --help' lists the commands, 'goldstream NOUN VERB --help' explains one."
+	case errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, daemon.ErrNoData):
+		return "'goldstream image list' and 'goldstream volume list' show what there is."
 	case errors.Is(err, fs.ErrPermission):
 		return "Run it as root, or as a member of the group that owns the data directory."
 	}

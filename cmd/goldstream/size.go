@@ -38,15 +38,15 @@ func parseSize(s string) (int64, error) {
 }
 
 func sizeOf(s, number string, factor float64) (int64, error) {
+	if strings.Trim(number, "0123456789.") != "" { // no sign, no 1e9, no inf
+		return 0, sizeError(s)
+	}
 	if n, err := strconv.ParseInt(number, 10, 64); err == nil {
 		f := int64(factor)
-		if n < 0 || n > math.MaxInt64/f {
+		if n > math.MaxInt64/f {
 			return 0, sizeError(s)
 		}
 		return n * f, nil
-	}
-	if strings.Trim(number, "0123456789.") != "" { // no 1e9, no inf
-		return 0, sizeError(s)
 	}
 	x, err := strconv.ParseFloat(number, 64)
 	bytes := x * factor

@@ -1,0 +1,254 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"goldstream/api/v1"
+	"goldstream/blockstore"
+)
+
+// api is a store with the API over it, as raw HTTP and as a client.
+type api struct {
+	*Embedded
+	d    *Daemon
+	http *http.Client
+	dir  string
+}
+
+func newAPI(t *testing.T) *api {
+	dir := t.TempDir()
+	d, err := Open(filepath.Join(dir, "data"), Options{})
+	require.NoError(t, err)
+	pair := v1.NewPair()
+	e := &Embedded{Client: v1.NewClientDial(pair.Dial), api: d.serveAPI(pair, nil)}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return pair.Dial(ctx) }}
+	t.Cleanup(func() {
+		tr.CloseIdleConnections()
+		require.NoError(t, e.Close())
+		require.NoError(t, d.Close())
+	})
+	return &api{Embedded: e, d: d, http: &http.Client{Transport: tr}, dir: dir}
+}
+
+// disk makes a disk with data, a hole and data, and its file.
+func (a *api) disk(t *testing.T) (path string, content []byte) {
+	p := make([]byte, 3<<20)
+	for i := range 1 << 20 {
+		p[i], p[2<<20+i] = byte(rand.Uint32()), byte(i)|1
+	}
+	path = filepath.Join(a.dir, "disk.raw")
+	require.NoError(t, os.WriteFile(path, p, 0o600))
+	return path, p
+}
+
+// send makes a request and returns status and body.
+func (a *api) send(t *testing.T, method, path, contentType, body string) (int, string) {
+	req, err := http.NewRequest(method, "http://x"+path, strings.NewReader(body))
+	require.NoError(t, err)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := a.http.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	p, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(p)
+}
+
+func TestRequestsAreStrict(t *testing.T) {
+	a := newAPI(t)
+	for name, r := range map[string]struct {
+		method, path, contentType, body string
+		status                          int
+		code                            v1.Code
+	}{
+		"unknown field":     {"POST", "/v1/volumes", v1.TypeJSON, `{"name":"x","siez":1}`, 400, v1.CodeInvalid},
+		"no JSON":           {"POST", "/v1/volumes", v1.TypeJSON, `name=x`, 400, v1.CodeInvalid},
+		"two documents":     {"POST", "/v1/volumes", v1.TypeJSON, `{"name":"x","size":512} {}`, 400, v1.CodeInvalid},
+		"wrong type":        {"POST", "/v1/volumes", "text/plain", `{"name":"x","size":512}`, 400, v1.CodeInvalid},
+		"empty":             {"POST", "/v1/volumes", v1.TypeJSON, ``, 400, v1.CodeInvalid},
+		"large":             {"POST", "/v1/volumes", v1.TypeJSON, `{"name":"` + strings.Repeat("x", 2<<20) + `"}`, 400, v1.CodeInvalid},
+		"unknown query":     {"GET", "/v1/images?nmae=x", "", "", 400, v1.CodeInvalid},
+		"no route":          {"GET", "/v1/pictures", "", "", 404, v1.CodeNotFound},
+		"no method":         {"PUT", "/v1/volumes", "", "", 404, v1.CodeNotFound},
+		"no volume":         {"GET", "/v1/volumes/x", "", "", 404, v1.CodeNotFound},
+		"no image":          {"POST", "/v1/images/x/verify", "", "", 404, v1.CodeNotFound},
+		"bad name":          {"POST", "/v1/volumes", v1.TypeJSON, `{"name":"a/b","size":512}`, 400, v1.CodeInvalid},
+		"relative path":     {"POST", "/v1/images/x/import", v1.TypeJSON, `{"path":"disk.raw"}`, 400, v1.CodeInvalid},
+		"missing file":      {"POST", "/v1/images/x/import", v1.TypeJSON, `{"path":"/nonexistent/disk.raw"}`, 404, v1.CodeNotFound},
+		"directory":         {"POST", "/v1/images/x/import", v1.TypeJSON, `{"path":"/"}`, 400, v1.CodeInvalid},
+		"device, no disk":   {"POST", "/v1/images/x/import", v1.TypeJSON, `{"path":"/dev/zero"}`, 400, v1.CodeInvalid},
+		"export, no image":  {"GET", "/v1/images/x/export", "", "", 404, v1.CodeNotFound},
+		"export, no format": {"GET", "/v1/images/x/export?format=vmdk", "", "", 400, v1.CodeInvalid},
+	} {
+		status, body := a.send(t, r.method, r.path, r.contentType, r.body)
+		var e struct{ Error v1.Error }
+		require.NoError(t, json.Unmarshal([]byte(body), &e), "%s: %s", name, body)
+		require.Equal(t, r.status, status, "%s: %s", name, body)
+		require.Equal(t, r.code, e.Error.Code, name)
+		require.NotEmpty(t, e.Error.Message, name)
+	}
+	volumes, err := a.Volumes(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, volumes)
+}
+
+func TestExportFormats(t *testing.T) {
+	a := newAPI(t)
+	path, content := a.disk(t)
+	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, nil)
+	require.NoError(t, err)
+
+	status, body := a.send(t, "GET", "/v1/images/one/export", "", "")
+	require.Equal(t, 200, status)
+	require.True(t, body == string(content))
+
+	status, body = a.send(t, "GET", "/v1/images/one/export?format=zstd", "", "")
+	require.Equal(t, 200, status)
+	info, err := a.ImportStream(t.Context(), "two", strings.NewReader(body), int64(len(body)), "me", nil)
+	require.NoError(t, err)
+	one, err := a.Image(t.Context(), "one")
+	require.NoError(t, err)
+	require.Equal(t, one.ContentID, info.ContentID)
+	require.Equal(t, "me", info.Owner)
+
+	var out bytes.Buffer
+	size, err := a.ExportImage(t.Context(), "one", func(size int64) (v1.Sink, error) {
+		require.EqualValues(t, len(content), size)
+		return v1.NewFlatSink(&out), nil
+	})
+	require.NoError(t, err)
+	require.EqualValues(t, len(content), size)
+	require.True(t, bytes.Equal(content, out.Bytes()))
+}
+
+func TestIdempotency(t *testing.T) {
+	a := newAPI(t)
+	req, id := v1.CreateRequest{Name: "v", Size: 1 << 20}, v1.WithRequestID("abc")
+	first, err := a.CreateVolume(t.Context(), req, id)
+	require.NoError(t, err)
+	again, err := a.CreateVolume(t.Context(), req, id)
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	_, err = a.CreateVolume(t.Context(), req)
+	require.ErrorIs(t, err, blockstore.ErrExists)
+}
+
+func TestProgressAndResult(t *testing.T) {
+	a := newAPI(t)
+	path, _ := a.disk(t)
+	var stages []string
+	info, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, func(p blockstore.Progress) {
+		stages = append(stages, p.Stage)
+	})
+	require.NoError(t, err)
+	require.Equal(t, "one", info.Name)
+	require.NotEmpty(t, stages)
+	rep, err := a.VerifyImage(t.Context(), "one", nil)
+	require.NoError(t, err)
+	require.Empty(t, rep.Bad)
+}
+
+// TestEarlyErrorWhileSending has an import refused while the client still has
+// plenty to send.
+func TestEarlyErrorWhileSending(t *testing.T) {
+	a := newAPI(t)
+	path, _ := a.disk(t)
+	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, nil)
+	require.NoError(t, err)
+	start := time.Now()
+	_, err = a.ImportStream(t.Context(), "one", endless{}, -1, "", nil)
+	require.ErrorIs(t, err, blockstore.ErrExists)
+	require.Less(t, time.Since(start), 4*time.Second)
+}
+
+// endless is a disk without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestBrokenUploadLeavesNothing breaks a stream off in its middle.
+func TestBrokenUploadLeavesNothing(t *testing.T) {
+	a := newAPI(t)
+	_, content := a.disk(t)
+	broken := errors.New("the wire was cut")
+	for _, size := range []int64{-1, int64(len(content))} {
+		r := io.MultiReader(bytes.NewReader(content[:2<<20]), failing{broken})
+		_, err := a.ImportStream(t.Context(), "cut", r, size, "", nil)
+		require.Error(t, err)
+	}
+	images, err := a.Images(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, images)
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// TestClientGoesAway cancels an import from the client's side.
+func TestClientGoesAway(t *testing.T) {
+	a := newAPI(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := a.ImportStream(ctx, "gone", endless{}, -1, "", func(blockstore.Progress) { cancel() })
+	require.ErrorIs(t, err, context.Canceled)
+	images, err := a.Images(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, images)
+}
+
+// TestImportByPathIsForFriends asks without the peer's credentials.
+func TestImportByPathIsForFriends(t *testing.T) {
+	a := newAPI(t)
+	path, _ := a.disk(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // tells no credentials
+	require.NoError(t, err)
+	remote := a.d.serveAPI(l, nil)
+	c := v1.NewClientDial(func(context.Context) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
+	_, err = c.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, nil)
+	require.ErrorIs(t, err, fs.ErrPermission)
+	c.Close()
+	require.NoError(t, remote.drain(t.Context()))
+}
+
+// TestSocketWithLongPath serves and dials where a socket's address has no room.
+func TestSocketWithLongPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("long/", 30), v1.SocketName)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	for range 2 { // the second replaces the first
+		l, err := v1.Listen(path)
+		require.NoError(t, err)
+		defer l.Close()
+	}
+	fi, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSocket|0o660, fi.Mode())
+	c, err := v1.Dial(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+}
+
+// TestSocketIsNotForced leaves a file alone that stands in the socket's place.
+func TestSocketIsNotForced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), v1.SocketName)
+	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
+	_, err := v1.Listen(path)
+	require.ErrorContains(t, err, "no socket")
+	require.FileExists(t, path)
+}
