@@ -1,0 +1,15 @@
+// Command bench measures goldstream beside its peers on the same machine, in
+// the same run, in interleaved rounds, and prints one table of medians and
+// ratios.
+//
+// What the figures can and cannot say: the machine is often shared and noisy,
+// so only ratios within one run compare; the client of a network test takes a
+// core of its own, so the CPU time of the server for each operation says more
+// than operations a second; everything is cached, so disks are not measured
+// but where a line says "durable".
+//
+//	go run ./bench [-short] [-json FILE] [-only clone,import,nbd]
+//
+// It needs nbdkit, qemu-utils and fio, and a few GiB in -dir. It fails if a
+// clone takes 5 seconds or more, which is what the old appliance promised.
+package main

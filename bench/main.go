@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// run is one run of the benchmarks.
+type run struct {
+	dir    string // scratch, removed at the end
+	short  bool
+	binary string // goldstream, built for the run
+	image  string // raw golden image
+	report report
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := benchmark(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func benchmark(ctx context.Context) error {
+	short := flag.Bool("short", false, "fewer rounds, for CI")
+	dir := flag.String("dir", "", "where to put scratch data (default: the system's temporary directory)")
+	out := flag.String("json", "", "write the figures to this file too")
+	only := flag.String("only", "clone,import,nbd", "which benchmarks to run")
+	flag.Parse()
+	scratch, err := os.MkdirTemp(*dir, "goldstream-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	r := &run{dir: scratch, short: *short}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "nbd": r.nbd}
+	for _, name := range strings.Split(*only, ",") {
+		suite, ok := suites[name]
+		if !ok {
+			return fmt.Errorf("there is no benchmark %q: choose from clone, import, nbd", name)
+		}
+		if err := suite(ctx); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	r.report.print(os.Stdout)
+	if *out != "" {
+		b, err := json.MarshalIndent(r.report.Lines, "", "  ")
+		if err := errors.Join(err, os.WriteFile(*out, append(b, '\n'), 0o644)); err != nil {
+			return err
+		}
+	}
+	return r.report.failed()
+}
+
+// prepare builds the program and makes a golden image of 1 GiB, a quarter of
+// it random data in runs of 64 KiB to 4 MiB.
+func (r *run) prepare(ctx context.Context) error {
+	for _, tool := range []string{"nbdkit", "qemu-nbd", "qemu-img", "fio", "cp", "sha256sum"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is missing: run `make deps`", tool)
+		}
+	}
+	r.binary = filepath.Join(r.dir, "goldstream")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", r.binary, "./cmd/goldstream")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build goldstream: %w", err)
+	}
+	r.image = filepath.Join(r.dir, "golden.raw")
+	return makeImage(r.image, 1<<30)
+}
+
+// note tells what is going on, on standard error.
+func note(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
