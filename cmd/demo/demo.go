@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const defaultBootTimeout = 5 * time.Minute
+
+// config is what the command line says.
+type config struct {
+	program     string
+	golden      string
+	logs        string
+	bootTimeout time.Duration
+}
+
+// demo is one run.
+type demo struct {
+	config
+	dir string // temporary
+	uri string // of the daemon, nbd://127.0.0.1:PORT
+	out io.Writer
+
+	image   image
+	volumes []volume
+	mu      sync.Mutex
+	rows    []row // guarded by mu
+}
+
+// data is the daemon's directory.
+func (d *demo) data() string { return filepath.Join(d.dir, "data") }
+
+// disk is the golden image's raw file.
+func (d *demo) disk() string { return filepath.Join(d.golden, "disk.raw") }
+
+// say prints one line of the story.
+func (d *demo) say(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fmt.Fprintf(d.out, format+"\n", args...)
+}
+
+// chapter opens a part of the story.
+func (d *demo) chapter(format string, args ...any) { d.say("\n== "+format, args...) }
+
+func (d *demo) run(ctx context.Context) (err error) {
+	if err := d.makeGolden(ctx); err != nil {
+		return err
+	}
+	daemon, err := d.startDaemon(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, daemon.stop()) }()
+	for _, part := range []func(context.Context) error{
+		d.importImage, d.clone, d.putToWork, d.measure, d.compare,
+	} {
+		if err := daemon.watch(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clone makes the three volumes. The time is that of the whole command, its
+// start included.
+func (d *demo) clone(ctx context.Context) error {
+	d.chapter("three OS volumes from it")
+	for _, v := range []struct{ name, size string }{{"web-1", ""}, {"web-2", ""}, {"db-1", "1TiB"}} {
+		args := []string{"volume", "create", "--image", imageName}
+		if v.size != "" {
+			args = append(args, "--size", v.size)
+		}
+		took, err := d.goldstream(ctx, nil, append(args, v.name)...)
+		if err != nil {
+			return err
+		}
+		note := "as large as its image"
+		if v.size != "" {
+			note = "grown to " + v.size
+		}
+		d.note("clone "+v.name, took, note)
+	}
+	return nil
+}
+
+// putToWork boots one volume while the others are read and written.
+func (d *demo) putToWork(ctx context.Context) error {
+	d.chapter("web-1 boots, web-2 is read, db-1 is written; all at once, over NBD")
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.boot(ctx, "web-1") })
+	g.Go(func() error { return d.readAll(ctx, "web-2") })
+	g.Go(func() error { return d.load(ctx, "db-1") })
+	return g.Wait()
+}
+
+// measure notes what each volume takes on the disk by now.
+func (d *demo) measure(ctx context.Context) error {
+	for _, name := range []string{"web-1", "web-2", "db-1"} {
+		var v volume
+		if _, err := d.goldstream(ctx, &v, "volume", "inspect", name); err != nil {
+			return err
+		}
+		d.volumes = append(d.volumes, v)
+	}
+	return nil
+}
