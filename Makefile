@@ -39,7 +39,7 @@ lint: check-go ## gofmt, go vet, staticcheck, architecture
 	bash -n testdata/install-packages.sh testdata/golden/build-debian-image.sh .ci/run
 
 fuzz: check-go ## fuzz the readers of image inputs for a minute
-	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s ./blockstore/source
+	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s -fuzzminimizetime 10x ./blockstore/source
 
 install: build ## install to DESTDIR/PREFIX: binary, systemd unit, user
 	install -D -m 0755 bin/goldstream '$(DESTDIR)$(PREFIX)/bin/goldstream'
