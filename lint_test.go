@@ -1,0 +1,111 @@
+// Package goldstream has no code: this file keeps the architecture.
+package goldstream
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// arrows says which of our packages each room may import. A room that is not
+// listed is not in ARCHITECTURE.md: add it there first.
+var arrows = map[string][]string{
+	"goldstream":                   {},
+	"goldstream/blockstore":        {},
+	"goldstream/blockstore/source": {"goldstream/blockstore"},
+	"goldstream/nbd":               {},
+	"goldstream/jail":              {},
+	"goldstream/api/v1":            {"goldstream/blockstore"},
+	"goldstream/daemon":            {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/jail", "goldstream/nbd"},
+	"goldstream/cmd/goldstream":    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/daemon", "goldstream/jail"},
+	"goldstream/cmd/demo":          {},
+	"goldstream/bench":             {"goldstream/blockstore", "goldstream/blockstore/source"},
+}
+
+// chosen are the modules that the program may need; a new one is a decision.
+var chosen = []string{
+	"github.com/cockroachdb/pebble/v2",
+	"github.com/elastic/go-seccomp-bpf",
+	"github.com/klauspost/compress",
+	"github.com/stretchr/testify",
+	"github.com/therootcompany/xz",
+	"github.com/ulikunitz/xz",
+	"github.com/urfave/cli/v2",
+	"go.uber.org/goleak",
+	"golang.org/x/net",
+	"golang.org/x/sync",
+	"golang.org/x/sys",
+	"golang.org/x/term",
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Doc        string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Doc", "./...").Output()
+	require.NoError(t, err)
+	var list []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			return list
+		} else {
+			require.NoError(t, err)
+		}
+		list = append(list, p)
+	}
+}
+
+func ours(path string) bool { return path == "goldstream" || strings.HasPrefix(path, "goldstream/") }
+
+func TestArrows(t *testing.T) {
+	for _, p := range packages(t) {
+		allowed, known := arrows[p.ImportPath]
+		require.True(t, known, "package %s has no place in the architecture", p.ImportPath)
+		for _, dep := range p.Imports {
+			if ours(dep) {
+				require.Contains(t, allowed, dep, "%s must not import %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
+func TestEveryPackageTeachesItsWords(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "goldstream" {
+			require.NotEmpty(t, p.Doc, "package %s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+func TestNoDrawers(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, bad := range []string{"util", "utils", "common", "helpers", "misc"} {
+			require.False(t, slices.Contains(strings.Split(p.ImportPath, "/"), bad), "%s says nothing", p.ImportPath)
+		}
+	}
+}
+
+func TestChosenModules(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}}{{end}}", "all").Output()
+	require.NoError(t, err)
+	for _, module := range strings.Fields(string(out)) {
+		require.Contains(t, chosen, module, "a new module: decide, then add it here")
+	}
+}
+
+// TestNoInit keeps work out of package initialisation.
+func TestNoInit(t *testing.T) {
+	out, err := exec.Command("git", "grep", "-nE", `^func init\(\)`, "--", "*.go").CombinedOutput()
+	require.Empty(t, string(out), "init functions")
+	require.Error(t, err, "git grep finds nothing")
+}
