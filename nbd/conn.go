@@ -61,6 +61,8 @@ type conn struct {
 	replies replyQueue
 	jobs    jobQueue
 	batch   segment // the reader's own replies, not yet queued
+	role    readerRole
+	ended   chan error // from a reader that took over: why transmission ended
 	wg      sync.WaitGroup
 	// c.work and c.pumpRest, made once so that starting them allocates nothing.
 	workFn, pumpFn func()
@@ -99,6 +101,10 @@ func (c *conn) serve() {
 	c.log.Info("nbd: export opened", "export", c.export, "remote", c.remote, "read_only", c.readOnly)
 	c.begin()
 	reason := c.transmit()
+	if reason == errReplaced {
+		reason = <-c.ended
+	}
+	c.role.timer.Stop()
 	c.finish(reason)
 	c.log.Info("nbd: export closed", "export", c.export, "remote", c.remote, "reason", reason,
 		"requests", c.requests, "received_bytes", c.received, "sent_bytes", c.replies.sent.Load(),
@@ -120,6 +126,9 @@ func (c *conn) begin() {
 	q.broke = c.broke
 	c.jobs.init(o.MaxInFlight, o.ConnectionWorkers)
 	c.workFn, c.pumpFn = c.work, c.pumpRest
+	c.ended = make(chan error, 1)
+	c.role.timer = time.AfterFunc(time.Hour, c.superviseReader)
+	c.role.timer.Stop()
 }
 
 // broke is called when replies can no longer be written: it ends the device

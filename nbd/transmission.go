@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// The reader's side of transmission. It never waits for a disk or for the
-// peer to take replies; it waits for requests, for a WRITE's payload, and,
-// over the limits, for others to be answered.
+// The reader's side of transmission. It does not wait for the peer to take
+// replies, nor for a disk (short WRITEs aside: takeover.go); it waits for
+// requests, for a WRITE's payload, and, over the limits, for others to be
+// answered.
 
 const (
 	// maxInline is the longest READ, in bytes, that the reader answers itself
@@ -221,7 +222,11 @@ func (c *conn) takeWrite(r request) error {
 		return nil
 	}
 	c.received += cost
-	c.submit(job{request: r, cost: cost, buf: buf})
+	j := job{request: r, cost: cost, buf: buf}
+	if ok, err := c.writeInline(&j); ok {
+		return err
+	}
+	c.submit(j)
 	return nil
 }
 

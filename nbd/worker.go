@@ -41,6 +41,11 @@ func (c *conn) sendReplies() {
 // wait for disks over the whole server.
 func (c *conn) run(j *job) {
 	c.srv.slots <- struct{}{}
+	c.runSlotted(j)
+}
+
+// runSlotted is run for who has a slot; it gives the slot back.
+func (c *conn) runSlotted(j *job) {
 	err := c.perform(j)
 	<-c.srv.slots
 
