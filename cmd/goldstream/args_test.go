@@ -32,6 +32,36 @@ func TestInterspersed(t *testing.T) {
 	}
 }
 
+func TestCompletion(t *testing.T) {
+	h := newHouse(t)
+	complete := func(line string) []string {
+		return strings.Fields(h.must(append(strings.Fields(line), completionFlag)...))
+	}
+	assert.Subset(t, complete(""), []string{"serve", "image", "volume"})
+	assert.Subset(t, complete("image"), []string{"import", "capture"})
+	assert.Subset(t, complete("volume create -"), []string{"--image", "--size", "--data"})
+	assert.Equal(t, []string{"bash", "zsh"}, complete("completion"))
+	assert.Empty(t, complete("volume inspect"), "no daemon, no names")
+	h.must("volume", "create", "web-1", "--size", "1MiB")
+	s := h.serve()
+	assert.Equal(t, []string{"web-1"}, complete("volume inspect"))
+	s.stop()
+}
+
+// TestCompletionInBash lets bash run the script.
+func TestCompletionInBash(t *testing.T) {
+	script := `PATH=$(dirname "$0"):$PATH
+source <(goldstream completion bash)
+for word in --si -- im; do
+  COMP_WORDS=(goldstream image import $word) COMP_CWORD=3
+  [[ $word == im ]] && COMP_WORDS=(goldstream image im) COMP_CWORD=2
+  [[ $word == --si ]] && COMP_WORDS=(goldstream volume create $word)
+  _goldstream
+  echo "${COMPREPLY[@]}"
+done`
+	assert.Equal(t, "--size\n--owner --request-id --data --json --help\nimport\n", tool(t, "bash", "-c", script, program))
+}
+
 func FuzzInterspersed(f *testing.F) {
 	f.Add("volume create web-1 --image debian")
 	f.Add("--data /d image import - -- --json")

@@ -11,7 +11,8 @@ const bashCompletion = `# bash completion for goldstream: source <(goldstream co
 _goldstream() {
   local cur=${COMP_WORDS[COMP_CWORD]} words
   if [[ $cur == -* ]]; then
-    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" "$cur" --generate-bash-completion 2>/dev/null)
+    # Not the word itself: a bare -- would end the flags.
+    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" - --generate-bash-completion 2>/dev/null)
   else
     words=$("${COMP_WORDS[@]:0:COMP_CWORD}" --generate-bash-completion 2>/dev/null)
   fi
@@ -26,7 +27,7 @@ _goldstream() {
   local -a words_found
   local cur=${words[-1]}
   if [[ $cur == -* ]]; then
-    words_found=("${(@f)$(${words[@]:0:#words[@]-1} ${cur} --generate-bash-completion 2>/dev/null)}")
+    words_found=("${(@f)$(${words[@]:0:#words[@]-1} - --generate-bash-completion 2>/dev/null)}")
   else
     words_found=("${(@f)$(${words[@]:0:#words[@]-1} --generate-bash-completion 2>/dev/null)}")
   fi
@@ -64,7 +65,7 @@ func printCompletion(c *call) error {
 // works on, else nothing (the shell offers files).
 func (v verb) completer() cli.BashCompleteFunc {
 	return func(c *cli.Context) {
-		if n := c.NArg(); n > 0 && strings.HasPrefix(c.Args().Get(n-1), "-") {
+		if strings.HasPrefix(lastWord(c), "-") {
 			for _, f := range c.Command.Flags {
 				fmt.Fprintln(c.App.Writer, "--"+f.Names()[0])
 			}
@@ -80,4 +81,14 @@ func (v verb) completer() cli.BashCompleteFunc {
 			return nil
 		})
 	}
+}
+
+// lastWord is the word under the cursor. The parsed arguments lack it where it
+// is the beginning of a flag.
+func lastWord(c *cli.Context) string {
+	words, _ := c.App.Metadata[metaWords].([]string)
+	if len(words) < 2 {
+		return ""
+	}
+	return words[len(words)-2] // the last one is the completion's own flag
 }

@@ -27,9 +27,13 @@ type streams struct {
 	err io.Writer
 }
 
+// metaWords is where an app keeps its unsorted command line.
+const metaWords = "words"
+
 // run runs one command line and returns its exit code.
 func run(ctx context.Context, s streams, args []string) int {
 	app := newApp(s)
+	app.Metadata = map[string]any{metaWords: args}
 	err := app.RunContext(ctx, interspersed(app, args))
 	if err == nil {
 		return exitOK
