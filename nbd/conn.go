@@ -67,7 +67,8 @@ type conn struct {
 	// c.work and c.pumpRest, made once so that starting them allocates nothing.
 	workFn, pumpFn func()
 
-	requests, received int64 // the reader's counts
+	requests, received int64     // the reader's counts
+	payloadDeadline    time.Time // the reader's deadline; zero if there is none
 	failures           atomic.Int64
 }
 

@@ -348,3 +348,21 @@ func TestBufferClasses(t *testing.T) {
 	}
 	require.Equal(t, classes-1, classOf(maxPayload))
 }
+
+// A WRITE whose data does not come ends the connection and frees its memory;
+// silence between requests does not.
+func TestPayloadTimeout(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{PayloadTimeout: 40 * time.Millisecond})
+	w := ready(t, path, false)
+	for range 3 {
+		w.send(requestBytes(cmdWrite, 0, 1, 0, 200000))
+		time.Sleep(10 * time.Millisecond)
+		w.send(make([]byte, 200000))
+		require.Zero(t, w.simple(1))
+		time.Sleep(80 * time.Millisecond)
+	}
+	w.send(requestBytes(cmdWrite, 0, 1, 0, 200000), make([]byte, 199999))
+	w.closed()
+	require.Zero(t, s.budget.held())
+}

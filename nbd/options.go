@@ -41,6 +41,11 @@ type Options struct {
 	// HandshakeTimeout is how long a client has from connecting to the start
 	// of transmission. Default 10 s.
 	HandshakeTimeout time.Duration
+
+	// PayloadTimeout is how long the data of one WRITE may take to arrive
+	// after its header, to within a quarter more. Between requests a client
+	// may be silent for ever. Default 60 s.
+	PayloadTimeout time.Duration
 }
 
 // withDefaults fills in what is zero.
@@ -55,6 +60,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.IOWorkers, 128)
 	setDefault(&o.ConnectionWorkers, 32)
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
+	setDefault(&o.PayloadTimeout, 60*time.Second)
 	return o
 }
 

@@ -101,11 +101,11 @@ func (q *replyQueue) waitIdle() {
 	}
 }
 
-// inFlight returns the requests read and not answered.
-func (q *replyQueue) inFlight() int {
+// err returns why replies can no longer be written, or nil.
+func (q *replyQueue) err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.mu.reqs
+	return q.mu.broken
 }
 
 // append queues s, which the queue owns from now on.

@@ -22,8 +22,8 @@ const (
 	takeoverPeriod = time.Millisecond
 	// slowWrite is what a write may take before the next ones go to workers,
 	// which do several at once; slowRest is how many go.
-	slowWrite = 150 * time.Microsecond
-	slowRest  = 64
+	slowWrite = 400 * time.Microsecond
+	slowRest  = 32
 )
 
 // errReplaced ends a reader that another one has replaced.

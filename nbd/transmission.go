@@ -3,6 +3,8 @@ package nbd
 import (
 	"errors"
 	"fmt"
+	"os"
+	"time"
 )
 
 // The reader's side of transmission. It does not wait for the peer to take
@@ -61,10 +63,7 @@ func (c *conn) transmit() error {
 func (c *conn) nextRequest() (request, error) {
 	if c.in.buffered() < requestSize {
 		c.flushBatch()
-		if c.draining.Load() {
-			return request{}, errDraining
-		}
-		if err := c.in.fill(requestSize); err != nil {
+		if err := c.awaitRequest(); err != nil {
 			return request{}, c.readError(err)
 		}
 	}
@@ -75,10 +74,44 @@ func (c *conn) nextRequest() (request, error) {
 	return r, nil
 }
 
-// readError tells a read that Shutdown interrupted from one that failed.
+// awaitRequest waits for a whole header. There is no idle timeout: a deadline
+// left over from a payload is lifted.
+func (c *conn) awaitRequest() error {
+	for {
+		if c.draining.Load() {
+			return errDraining
+		}
+		err := c.in.fill(requestSize)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || c.payloadDeadline.IsZero() {
+			return err
+		}
+		if err := c.setReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+	}
+}
+
+// setReadDeadline sets the reader's own deadline, unless the connection is to
+// end: that has set one in the past, or is about to.
+func (c *conn) setReadDeadline(at time.Time) error {
+	c.payloadDeadline = at
+	if err := c.nc.SetReadDeadline(at); err != nil {
+		return err
+	}
+	if c.draining.Load() {
+		return errDraining
+	}
+	return c.ctx.Err()
+}
+
+// readError tells a read that Shutdown, or a failed write of replies, ended
+// from one that failed by itself.
 func (c *conn) readError(err error) error {
 	if c.draining.Load() {
 		return errDraining
+	}
+	if broken := c.replies.err(); broken != nil {
+		return fmt.Errorf("writing replies: %w", broken)
 	}
 	return err
 }
@@ -230,9 +263,18 @@ func (c *conn) takeWrite(r request) error {
 	return nil
 }
 
+// readPayload reads a payload. One that does not come holds memory that
+// others may wait for, so it has a deadline. To set it costs as much as a
+// short write: it is set for several payloads at once.
 func (c *conn) readPayload(p []byte) error {
 	if c.in.buffered() < len(p) {
 		c.flushBatch()
+		timeout, now := c.srv.o.PayloadTimeout, time.Now()
+		if c.payloadDeadline.Before(now.Add(timeout)) {
+			if err := c.setReadDeadline(now.Add(timeout + timeout/4)); err != nil {
+				return err
+			}
+		}
 	}
 	return c.in.full(p)
 }
