@@ -3,6 +3,8 @@ package blockstore
 import (
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // Causes that callers tell apart with errors.Is. The message of the error that
@@ -12,15 +14,26 @@ var (
 	ErrExists   = errors.New("already exists")
 	ErrInUse    = errors.New("in use")
 	ErrInvalid  = errors.New("invalid")        // bad name, size, range
-	ErrReadOnly = errors.New("read-only")      // write to an image or a read-only store
-	ErrNoSpace  = errors.New("no space left")  // ENOSPC or the reserve was reached
 	ErrLocked   = errors.New("locked")         // another process owns the store
 	ErrFormat   = errors.New("unknown format") // store of a newer version
 	ErrCorrupt  = errors.New("damaged")        // store or layer does not add up
 	ErrFailed   = errors.New("failed")         // a layer or the store failed for good (fsync error)
 	ErrClosed   = errors.New("closed")
-	ErrRange    = errors.New("beyond the end") // read or write past the end of the disk
+
+	// These carry the errno that a disk would give, for errors.As.
+	ErrReadOnly error = &diskError{"read-only", unix.EPERM}       // write to an image
+	ErrNoSpace  error = &diskError{"no space left", unix.ENOSPC}  // or the reserve was reached
+	ErrRange    error = &diskError{"beyond the end", unix.EINVAL} // read or write past the end of the disk
 )
+
+// diskError is a cause that has an errno.
+type diskError struct {
+	msg   string
+	errno unix.Errno
+}
+
+func (e *diskError) Error() string { return e.msg }
+func (e *diskError) Unwrap() error { return e.errno }
 
 // fault pairs a message for people with its cause for errors.Is.
 type fault struct {

@@ -22,6 +22,9 @@ func (v *volume) recover() error {
 	if !found || err != nil {
 		return err
 	}
+	if mark.Failed != "" && mark.Boot == v.s.o.bootID {
+		return errf(ErrFailed, "volume %q is closed, since a sync of its data failed: %s; what the disk holds can be told after the host was restarted", v.entry.name, mark.Failed)
+	}
 	seq, err := v.s.flushedSeq(lineage)
 	if err != nil {
 		return err

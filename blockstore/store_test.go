@@ -11,10 +11,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -419,4 +421,90 @@ func TestVerifyNamesDamage(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, report.Bad, 1)
 	require.EqualValues(t, 16<<20, report.Bad[0].Offset)
+}
+
+// failingFS fails the sync of data files while broken is set.
+type failingFS struct {
+	osFS
+	broken atomic.Bool
+}
+
+func (f *failingFS) Create(path string) (file, error) { return f.wrap(f.osFS.Create(path)) }
+func (f *failingFS) Open(path string, write bool) (file, error) {
+	return f.wrap(f.osFS.Open(path, write))
+}
+
+func (f *failingFS) wrap(inner file, err error) (file, error) {
+	return failingFile{inner, f}, err
+}
+
+type failingFile struct {
+	file
+	fs *failingFS
+}
+
+func (f failingFile) Datasync() error {
+	if f.fs.broken.Load() {
+		return unix.EIO
+	}
+	return f.file.Datasync()
+}
+
+// TestFailedSyncIsFinal: a second sync would lie, so none is tried; the
+// volume takes no more writes, opened again or not, until the host restarted.
+func TestFailedSyncIsFinal(t *testing.T) {
+	dir := t.TempDir()
+	fs := &failingFS{}
+	open := func(boot string) *Store {
+		o := testOptions()
+		o.fs, o.bootID = fs, boot
+		s, err := Open(dir, o)
+		require.NoError(t, err)
+		return s
+	}
+	s := open("boot-1")
+	for _, name := range []string{"v", "other"} {
+		_, err := s.CreateVolume(ctx, CloneRequest{Name: name, Size: 1 << 20})
+		require.NoError(t, err)
+	}
+	b := bytes.Repeat([]byte{1}, BlockSize)
+	d := openVolume(t, s, "v")
+	require.NoError(t, d.WriteAt(ctx, b, 0, true))
+	require.NoError(t, d.WriteAt(ctx, b, BlockSize, false))
+	fs.broken.Store(true)
+	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
+	fs.broken.Store(false)
+	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
+	require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
+	require.NoError(t, d.Close())
+	d = openVolume(t, s, "v")
+	require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
+	require.NoError(t, d.Close())
+
+	d = openVolume(t, s, "other")
+	require.NoError(t, d.WriteAt(ctx, b, 0, true), "neighbours go on")
+	require.NoError(t, d.Close())
+	require.NoError(t, s.Close())
+
+	s = open("boot-1")
+	_, err := s.OpenVolume(ctx, "v")
+	require.ErrorIs(t, err, ErrFailed)
+	require.NoError(t, s.Close())
+
+	s = open("boot-2")
+	d = openVolume(t, s, "v")
+	require.NoError(t, d.WriteAt(ctx, b, 2*BlockSize, true))
+	info, err := s.Volume(ctx, "v")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, info.Epoch)
+	require.NoError(t, d.Close())
+	require.NoError(t, s.Close())
+}
+
+func TestErrorsCarryTheErrnoOfADisk(t *testing.T) {
+	for err, errno := range map[error]unix.Errno{ErrNoSpace: unix.ENOSPC, ErrReadOnly: unix.EPERM, ErrRange: unix.EINVAL} {
+		var got unix.Errno
+		require.ErrorAs(t, errf(err, "wrapped"), &got)
+		require.Equal(t, errno, got)
+	}
 }

@@ -57,6 +57,9 @@ type openMark struct {
 	Boot  string    `json:"boot"`
 	Epoch uint64    `json:"epoch"`
 	Since time.Time `json:"since"`
+	// Failed says that a sync failed in this boot of the host, and why: the
+	// kernel may show data that the disk does not hold.
+	Failed string `json:"failed,omitempty"`
 }
 
 // OpenVolume opens an OS volume for reading and writing. Every handle sees the
@@ -115,9 +118,12 @@ func (s *Store) attach(e *volumeEntry) (*volume, error) {
 func (s *Store) detach(e *volumeEntry) error {
 	e.mu.Lock()
 	var err error
-	if e.refs--; e.refs == 0 {
+	// A volume that failed stays open: another open would forget that it did.
+	if e.refs--; e.refs == 0 && e.open.failed.Load() == nil {
 		err = e.open.close()
-		e.open = nil
+		if e.open.failed.Load() == nil {
+			e.open = nil
+		}
 	}
 	e.mu.Unlock()
 	s.unuseVolume(e)
@@ -238,6 +244,12 @@ func (v *volume) fail(cause error) error {
 	err := errf(ErrFailed, "volume %q takes no more writes, since a sync of its data failed: %v; unflushed writes may be lost", v.entry.name, cause)
 	if v.failed.CompareAndSwap(nil, &err) {
 		v.s.o.Logger.Error("volume failed", "volume", v.entry.name, "cause", cause)
+		b := v.s.db.NewBatch()
+		putJSON(b, lineageKey(prefixOpen, v.entry.lineage.id), openMark{
+			Boot: v.s.o.bootID, Epoch: v.entry.rec.Epoch, Since: time.Now().UTC(), Failed: cause.Error()})
+		if err := v.s.commit(b); err != nil {
+			v.s.o.Logger.Error("the failure of the volume is not recorded", "volume", v.entry.name, "err", err)
+		}
 	}
 	return *v.failed.Load()
 }
