@@ -86,29 +86,59 @@ resolve_sources() {
 	[[ $lines == *" $SUITE "* ]] ||
 		die "apt's sources name no Debian $SUITE mirror; add one (component main) and run apt-get update"
 	printf '%s\n' "$lines" >"$work/sources.list"
+	collect_keys
+}
+
+# collect_keys gathers what apt trusts these sources with: its common keyrings,
+# and those that Signed-By names in a source list where one of the mirrors stands.
+collect_keys() {
+	local list mirror key
+	mkdir -p "$work/keys"
+	find /etc/apt/trusted.gpg.d -type f \( -name '*.gpg' -o -name '*.asc' \) -exec cp -t "$work/keys" {} +
+	while read -r _ mirror _; do
+		for list in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+			grep -qsF "${mirror%/}" "$list" || continue
+			for key in $(grep -oiE 'signed-by[:=] *[^] ]+' "$list" | sed -E 's/^[^:=]+[:=] *//; s/,/ /g'); do
+				[[ ! -f $key ]] || cp -t "$work/keys" "$key"
+			done
+		done
+	done <"$work/sources.list"
+	chmod -R a+rX "$work/keys"
 }
 
 # install_debian shows what mmdebstrap is at and, while dpkg works, how many
 # packages it has unpacked and set up.
 install_debian() {
 	step "installing Debian $SUITE from $(awk 'NR == 1 { print $2 }' "$work/sources.list") (about 2 minutes)"
-	mmdebstrap --mode=root --variant=minbase --format=directory --verbose --skip=output/dev \
+	mmdebstrap --mode=root --variant=minbase --format=directory --verbose \
+		--skip=output/dev,check/signed-by --keyring="$work/keys" \
 		--include="$INCLUDE" "$SUITE" "$work/root" - <"$work/sources.list" 2>&1 |
 		tee "$work/install.log" | progress ||
 		die "mmdebstrap failed: $(grep -E '^(E|W):|rror' "$work/install.log" | tail -n 5)"
 }
 
+# progress reads mmdebstrap's output. Making the initrd takes long without a word,
+# so the last line is shown again while nothing comes.
 progress() {
-	local line unpacked=0 set_up=0 last=$SECONDS
-	while IFS= read -r line; do
+	local line status unpacked=0 set_up=0 last=$SECONDS doing=
+	while true; do
+		status=0
+		IFS= read -r -t 10 line || status=$?
+		if ((status > 128)); then
+			line=
+		elif ((status)); then
+			return 0
+		fi
 		case $line in
+		"I: /"*) ;;
 		"I: "*) step "  ${line#I: }" ;;
 		"Unpacking "*) unpacked=$((unpacked + 1)) ;;
 		"Setting up "*) set_up=$((set_up + 1)) ;;
 		esac
+		[[ -z $line ]] || doing=$line
 		if ((SECONDS - last >= 10)); then
 			last=$SECONDS
-			step "  packages: $unpacked unpacked, $set_up set up"
+			step "  packages: $unpacked unpacked, $set_up set up; ${doing:0:50}"
 		fi
 	done
 }
@@ -150,7 +180,7 @@ make_esp() {
 }
 
 make_root() {
-	mke2fs -q -t ext4 -L root -d "$work/root" -E lazy_itable_init=1 "$work/root.img" "${ROOT_MIB}M" 2>"$work/mke2fs.log" ||
+	mke2fs -q -t ext4 -L root -d "$work/root" -E lazy_itable_init=1 "$work/root.img" "${ROOT_MIB}M" &>"$work/mke2fs.log" ||
 		die "mke2fs failed: $(cat "$work/mke2fs.log")"
 }
 
