@@ -20,10 +20,10 @@ import (
 // What the reader owns (conn.in, conn.batch, counts) passes on through turn.
 const (
 	takeoverPeriod = time.Millisecond
-	// slowWrite is what a write may take before the next ones go to workers,
+	// slowWrite is what writes may take before the next ones go to workers,
 	// which do several at once; slowRest is how many go.
 	slowWrite = 400 * time.Microsecond
-	slowRest  = 32
+	slowRest  = 64
 )
 
 // errReplaced ends a reader that another one has replaced.
@@ -36,7 +36,9 @@ type readerRole struct {
 	timer *time.Timer
 	seen  uint64 // turn at the last tick; the timer's
 
-	rest int // the reader's: writes that still go to workers
+	// The reader's:
+	slow int // slow writes in a row
+	rest int // writes that still go to workers
 }
 
 // begin says that the reader starts a write.
@@ -51,6 +53,18 @@ func (r *readerRole) begin() (turn uint64) {
 
 // end reports whether the caller is still the reader.
 func (r *readerRole) end(turn uint64) bool { return r.turn.CompareAndSwap(turn, turn+1) }
+
+// judge has the next writes go to workers after two slow ones in a row. One
+// alone may be the scheduler's doing.
+func (r *readerRole) judge(took time.Duration) {
+	if took <= slowWrite {
+		r.slow = 0
+		return
+	}
+	if r.slow++; r.slow == 2 {
+		r.slow, r.rest = 0, slowRest
+	}
+}
 
 // tick reports whether the reader has stalled and was just deposed.
 func (r *readerRole) tick() bool {
@@ -108,8 +122,6 @@ func (c *conn) writeInline(j *job) (ok bool, err error) {
 		c.replies.flush(true)
 		return true, errReplaced
 	}
-	if time.Since(start) > slowWrite {
-		c.role.rest = slowRest
-	}
+	c.role.judge(time.Since(start))
 	return true, nil
 }
