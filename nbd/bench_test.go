@@ -1,17 +1,7 @@
 package nbd
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net"
-	"os"
-	"os/exec"
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // The request loop over a Unix socket with 32 requests in flight. What counts
@@ -76,78 +66,4 @@ func benchRequests(b *testing.B, w *wire, kind uint16, length uint32, structured
 			want -= m
 		}
 	}
-}
-
-// BenchmarkFio runs fio's NBD client against this server and against nbdkit's
-// file plugin, in turn, on the same file in the page cache. Caveats: client
-// and server share the machine's processors, so compare only figures of one
-// run, and both servers with each other. Each op is one run of fio of 2 s.
-func BenchmarkFio(b *testing.B) {
-	d := newFileDevice(b, 256<<20)
-	fill(b, d.f, d.size)
-	_, _, ours := startServer(b, exportMap{"disk": d}, Options{})
-	theirs := startNbdkit(b, d.f.Name())
-	for _, k := range []struct {
-		rw, bs string
-		depth  int
-	}{
-		{"randread", "4k", 32}, {"randread", "4k", 1}, {"randread", "128k", 8},
-		{"randwrite", "4k", 32}, {"randwrite", "128k", 8},
-	} {
-		b.Run(fmt.Sprintf("%s-%s-qd%d", k.rw, k.bs, k.depth), func(b *testing.B) {
-			var a, z float64
-			for range b.N {
-				a += fio(b, "nbd://"+ours+"/disk", k.rw, k.bs, k.depth)
-				z += fio(b, "nbd://"+theirs, k.rw, k.bs, k.depth)
-			}
-			b.ReportMetric(a/float64(b.N), "ours-iops")
-			b.ReportMetric(z/float64(b.N), "nbdkit-iops")
-			b.ReportMetric(a/z, "ours/nbdkit")
-		})
-	}
-}
-
-func fill(t testing.TB, f *os.File, size int64) {
-	p := bytes.Repeat([]byte("goldstream"), 1<<20/10)
-	for at := int64(0); at < size; at += int64(len(p)) {
-		_, err := f.WriteAt(p[:min(int64(len(p)), size-at)], at)
-		require.NoError(t, err)
-	}
-}
-
-// startNbdkit starts nbdkit on a free TCP port.
-func startNbdkit(b *testing.B, file string) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	addr := l.Addr().String()
-	require.NoError(b, l.Close())
-	host, port := splitAddr(b, addr)
-	cmd := exec.Command("nbdkit", "-f", "-i", host, "-p", port, "file", file)
-	require.NoError(b, cmd.Start())
-	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	require.Eventually(b, func() bool {
-		nc, err := net.Dial("tcp", addr)
-		if err == nil {
-			_, _ = io.ReadFull(nc, make([]byte, greetingSize))
-			_ = nc.Close()
-		}
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
-	return addr
-}
-
-// fio returns the IOPS of one run.
-func fio(b *testing.B, uri, rw, bs string, depth int) float64 {
-	out, err := exec.Command("fio", "--name=x", "--ioengine=nbd", "--uri="+uri, "--rw="+rw, "--bs="+bs,
-		fmt.Sprintf("--iodepth=%d", depth), "--size=256m", "--time_based", "--runtime=2", "--norandommap",
-		"--output-format=json").Output()
-	require.NoError(b, err, "%s", out)
-	var report struct {
-		Jobs []struct{ Read, Write struct{ IOPS float64 } }
-	}
-	require.NoError(b, json.Unmarshal(out[max(0, bytes.IndexByte(out, '{')):], &report), "%s", out)
-	return report.Jobs[0].Read.IOPS + report.Jobs[0].Write.IOPS
 }

@@ -103,7 +103,7 @@ func TestInteropFioVerify(t *testing.T) {
 	_, _, tcp := startServer(t, exportMap{"disk": newFileDevice(t, diskSize)}, Options{})
 	run(t, "fio", "--name=v", "--ioengine=nbd", "--uri=nbd://"+tcp+"/disk", "--rw=randwrite",
 		"--bsrange=512-64k", "--bs_unaligned=1", "--size=7m", "--offset_increment=8m", "--numjobs=4",
-		"--iodepth=32", "--verify=crc32c", "--fsync=32", "--verify_fatal=1")
+		"--iodepth=32", "--verify=crc32c", "--fsync=32", "--verify_fatal=1", "--verify_state_save=0")
 }
 
 func TestInteropNbdClientList(t *testing.T) {
