@@ -1,7 +1,11 @@
 package nbd
 
 import (
+	"bytes"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // The request loop over a Unix socket with 32 requests in flight. What counts
