@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -363,14 +364,21 @@ func didYouMean[T any](name string, known map[string]T) string {
 	return "; did you mean " + strings.Join(near, " or ") + "?"
 }
 
-// shut refuses further operations and names the handles that are still open.
-func (c *catalogue) shut() (open []string) {
+// shut refuses further operations.
+func (c *catalogue) shut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.shut = true
-	for name, v := range c.mu.volumes {
-		if v.users > 0 {
-			open = append(open, "volume "+name)
+}
+
+// settle commits what volumes that are still open have written, ends their
+// commits in the background, and names all handles that are open.
+func (c *catalogue) settle() (open []string, err error) {
+	c.mu.Lock()
+	var volumes []*volumeEntry
+	for name, e := range c.mu.volumes {
+		if e.users > 0 {
+			open, volumes = append(open, "volume "+name), append(volumes, e)
 		}
 	}
 	for name, i := range c.mu.images {
@@ -378,8 +386,16 @@ func (c *catalogue) shut() (open []string) {
 			open = append(open, "image "+name)
 		}
 	}
+	c.mu.Unlock()
 	slices.Sort(open)
-	return open
+	for _, e := range volumes {
+		e.mu.Lock()
+		if e.open != nil {
+			err = errors.Join(err, e.open.settle())
+		}
+		e.mu.Unlock()
+	}
+	return open, err
 }
 
 // Images lists the golden images by name.

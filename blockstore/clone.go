@@ -14,6 +14,11 @@ func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, e
 	if err := checkName("a volume", req.Name); err != nil {
 		return info, err
 	}
+	release, err := s.begin()
+	if err != nil {
+		return info, err
+	}
+	defer release()
 	names := []string{"v" + req.Name, requestName(req.RequestID)}
 	c := s.cat
 	c.mu.Lock()
@@ -86,6 +91,11 @@ func (c *catalogue) newVolumeLocked(req CloneRequest) (*volumeEntry, error) {
 //
 // Errors: ErrNotFound, ErrInUse (a client has it open).
 func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
+	release, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer release()
 	c := s.cat
 	names := []string{"v" + name, requestName(requestID)}
 	c.mu.Lock()
@@ -130,6 +140,11 @@ func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
 //
 // Error: ErrNotFound.
 func (s *Store) DeleteImage(_ context.Context, name, requestID string) error {
+	release, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer release()
 	c := s.cat
 	names := []string{"i" + name, requestName(requestID)}
 	c.mu.Lock()

@@ -58,7 +58,8 @@ func (c *committer) runLocked(fn func() error) (ran bool, err error) {
 	return true, err
 }
 
-// exclusive runs fn between two commits.
+// exclusive runs fn between two commits. It counts as one: fn commits the
+// dirty set with whatever else it does.
 func (c *committer) exclusive(fn func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,28 +120,30 @@ func (v *volume) commit() error {
 		return err
 	}
 	v.gate.Lock()
-	d := v.takeLocked()
+	d, err := v.takeLocked()
 	v.gate.Unlock()
+	if err != nil {
+		return err
+	}
 	return v.commitSet(d, nil)
 }
 
 // takeLocked takes the dirty set. The gate is held: no write is under way.
-func (v *volume) takeLocked() *dirtySet {
+func (v *volume) takeLocked() (*dirtySet, error) {
 	t := v.top.Load()
-	d := &dirtySet{top: t, pins: t.layer.takeUnsynced()}
+	pins, err := t.layer.takeUnsynced()
+	if err != nil {
+		return nil, v.fail(err)
+	}
+	d := &dirtySet{top: t, pins: pins, regions: t.takeDirty()}
 	d.seq, d.head = v.ring.mark()
 	d.entries, _ = v.ring.pending()
-	t.mu.Lock()
-	if len(t.mu.dirty) > 0 {
-		d.regions, t.mu.dirty = t.mu.dirty, map[uint32]*ownPage{}
-	}
-	t.mu.Unlock()
 	for _, p := range d.regions {
 		p.take()
 	}
 	v.unsynced.Store(0)
 	v.kicked.Store(false)
-	return d
+	return d, nil
 }
 
 // commitSet writes a dirty set, and more in the same batch. After a failure
@@ -166,6 +169,7 @@ func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 	for _, p := range d.regions {
 		p.settle()
 	}
+	d.top.committed()
 	v.ring.committed(d.head)
 	return nil
 }

@@ -103,15 +103,8 @@ func (d *Disk) Trim(ctx context.Context, off, length int64, fua bool) error {
 	if err := d.writable("trim", off, length); err != nil {
 		return err
 	}
-	start := (off + BlockSize - 1) &^ (BlockSize - 1)
-	end := off + length
-	if end != d.Size() {
-		end &^= BlockSize - 1
-	}
-	if start >= end {
-		return nil
-	}
-	return d.v.then(fua, d.v.zero(ctx, start, end))
+	_, err := d.v.zero(ctx, (off+BlockSize-1)&^(BlockSize-1), off+length)
+	return d.v.then(fua, err)
 }
 
 // WriteZeroes makes the range read as zero; with noHole its blocks stay

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,6 +54,9 @@ func create(s *Store, formatPath string) error {
 			return err
 		}
 	}
+	if err := checkEmpty(s); err != nil {
+		return err
+	}
 	// Left over from a creation that was cut short: nothing refers to it.
 	if err := os.RemoveAll(s.metaDir()); err != nil {
 		return err
@@ -69,6 +74,25 @@ func create(s *Store, formatPath string) error {
 		filepath.Join(s.dir, "seq"): make([]byte, 8),
 		formatPath:                  []byte(formatMagic + strconv.Itoa(formatVersion) + "\n"),
 	}, filepath.Join(s.dir, "seq"), formatPath)
+}
+
+// checkEmpty refuses to make a store where something else stands, or where
+// one has lost its FORMAT file.
+func checkEmpty(s *Store) error {
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.Contains([]string{"LOCK", "layers", "rings", "meta", "seq", "seq.new", "FORMAT.new"}, name) {
+			return errf(ErrInvalid, "%s is no store and not empty (%q stands there): choose another directory", s.dir, name)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(s.dir, "seq"))
+	if err == nil && !isZero(b[:min(len(b), 8)]) {
+		return errf(ErrCorrupt, "%s has metadata but no FORMAT file: the store is damaged; restore FORMAT from a backup", s.dir)
+	}
+	return nil
 }
 
 // writeSynced writes small files durably, in the given order.
@@ -94,7 +118,7 @@ func writeSynced(s *Store, content map[string][]byte, order ...string) error {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	return &pebble.Options{
-		FS:                 s.fs.Pebble(),
+		FS:                 logFS{s.fs.Pebble(), s},
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             mapMerger,
 		Logger:             pebbleLogger{s},
@@ -124,8 +148,61 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	_ = l.s.fail(fmt.Errorf(format, args...))
+	l.s.halt(fmt.Errorf(format, args...))
+}
+
+// halt makes the store read-only and never returns: Pebble cannot go on from
+// where it is, and may hold its locks there. Reads need none of them.
+func (s *Store) halt(cause error) {
+	s.halted.Store(true)
+	_ = s.fail(cause)
 	select {}
+}
+
+// logFS is the file system given to Pebble. Where Pebble would panic, for
+// the next write-ahead log cannot be made or the last not be closed, the
+// store becomes read-only instead.
+type logFS struct {
+	vfs.FS
+	s *Store
+}
+
+func isLog(path string) bool { return strings.HasSuffix(path, ".log") }
+
+func (fs logFS) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(path, c)
+	return fs.log(path, f, err)
+}
+
+func (fs logFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(from, to, c)
+	return fs.log(to, f, err)
+}
+
+func (fs logFS) log(path string, f vfs.File, err error) (vfs.File, error) {
+	if !isLog(path) {
+		return f, err
+	}
+	if err != nil && fs.s.ready.Load() {
+		fs.s.halt(fmt.Errorf("write-ahead log %s: %w", path, err))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return logFile{f, fs.s}, nil
+}
+
+type logFile struct {
+	vfs.File
+	s *Store
+}
+
+func (f logFile) Close() error {
+	err := f.File.Close()
+	if err != nil && f.s.ready.Load() {
+		f.s.halt(fmt.Errorf("write-ahead log: %w", err))
+	}
+	return err
 }
 
 // ownerLock is the exclusive right to a store's directory.

@@ -49,11 +49,16 @@ func (s *Store) ImportImage(ctx context.Context, src Source, req ImportRequest) 
 			return info, err
 		}
 	}
-	done, release, err := s.reserveImage(req, &info)
-	if done || err != nil {
+	release, err := s.begin()
+	if err != nil {
 		return info, err
 	}
 	defer release()
+	done, unreserve, err := s.reserveImage(req, &info)
+	if done || err != nil {
+		return info, err
+	}
+	defer unreserve()
 	im, err := s.beginImport(src, req)
 	if err != nil {
 		return info, err
@@ -120,6 +125,9 @@ func (s *Store) beginImport(src Source, req ImportRequest) (*importer, error) {
 // abandon dooms what was written.
 func (im *importer) abandon() error {
 	im.batch.Close()
+	if err := im.s.usable(); err != nil {
+		return err // the commit may have made the image: keep its data
+	}
 	c := im.s.cat
 	c.mu.Lock()
 	im.lineage.rec.State = lineageDoomed
@@ -165,15 +173,16 @@ func (im *importer) run(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return checkSize(im.size.Load())
+	size := im.size.Load()
+	if want := im.src.Size(); want >= 0 && size != want {
+		return errf(ErrInvalid, "the image ended after %d of %d bytes: it is cut short", size, want)
+	}
+	return checkSize(size)
 }
 
 // read cuts the source into regions.
 func (im *importer) read(ctx context.Context, free chan []byte, out ...chan *chunk) error {
 	for region := uint32(0); ; region++ {
-		if int64(region)<<regionShift >= MaxSize {
-			return errf(ErrInvalid, "the disk is larger than %d bytes (1 PiB)", int64(MaxSize))
-		}
 		var buf []byte
 		select {
 		case buf = <-free:
@@ -192,7 +201,9 @@ func (im *importer) read(ctx context.Context, free chan []byte, out ...chan *chu
 				return context.Cause(ctx)
 			}
 		}
-		im.size.Add(int64(ck.length))
+		if im.size.Add(int64(ck.length)) > MaxSize {
+			return errf(ErrInvalid, "the disk is larger than %d bytes (1 PiB)", int64(MaxSize))
+		}
 		im.progress("read")
 		if last {
 			return nil
@@ -219,6 +230,9 @@ func (im *importer) readRegion(ctx context.Context, region uint32, buf []byte) (
 		}
 		if err != nil {
 			return nil, false, err
+		}
+		if n <= 0 || n > len(part) {
+			return nil, false, fmt.Errorf("the reader of the image returned %d bytes of %d", n, len(part))
 		}
 		if zero && ck.data != nil {
 			clear(part[:n])
@@ -364,7 +378,11 @@ func (im *importer) finish() (ImageInfo, error) {
 		return ImageInfo{}, errors.Join(im.explain(err), im.abandon())
 	}
 	im.progress("sync")
-	if err := syncPins(im.layer.takeUnsynced()); err != nil {
+	pins, err := im.layer.takeUnsynced()
+	if err == nil {
+		err = syncPins(pins)
+	}
+	if err != nil {
 		return fail(fmt.Errorf("sync of the image's data: %w", err))
 	}
 	im.progress("seal")

@@ -183,7 +183,13 @@ func (s *segment) closeIdle() bool {
 	if h == nil {
 		return true
 	}
-	if s.unsynced.Load() || !h.users.CompareAndSwap(0, closedHandle) {
+	if !h.users.CompareAndSwap(0, closedHandle) {
+		return false
+	}
+	// Only now: a write that came before has set unsynced, and none comes any
+	// more. Who tried to use the handle meanwhile waits for mu.
+	if s.unsynced.Load() {
+		h.users.Add(-closedHandle)
 		return false
 	}
 	s.handle.Store(nil)
@@ -222,19 +228,21 @@ type pin struct {
 
 // takeUnsynced pins the files of the layer that were written since it was last
 // called. No write may run meanwhile.
-func (l *layer) takeUnsynced() []pin {
+func (l *layer) takeUnsynced() ([]pin, error) {
 	var pins []pin
 	for _, s := range l.known() {
 		if !s.unsynced.Load() {
 			continue
 		}
-		// An unsynced file is never closed, so this does not fail.
-		if h := s.tryAcquire(); h != nil {
-			s.unsynced.Store(false)
-			pins = append(pins, pin{s, h})
+		h, err := s.acquire(false) // the file is open: unsynced ones are never closed
+		if err != nil {
+			releasePins(pins)
+			return nil, err
 		}
+		s.unsynced.Store(false)
+		pins = append(pins, pin{s, h})
 	}
-	return pins
+	return pins, nil
 }
 
 // pinAll pins every file that the layer has on the disk.

@@ -25,18 +25,12 @@ var modelSeed = flag.Uint64("model.seed", 0, "run the model test with this seed 
 // process has in memory is gone. Open volumes are not closed.
 func (s *Store) kill() {
 	gone := errors.New("killed")
-	s.closed.Store(true)
 	s.bad.Store(&gone)
+	s.closed.Store(true)
 	s.cat.shut()
+	s.ops.Wait()
 	s.reclaim.stop()
-	for _, e := range s.cat.mu.volumes {
-		if e.open != nil {
-			e.open.commits.shut()
-			if e.open.timer != nil {
-				e.open.timer.Stop()
-			}
-		}
-	}
+	_, _ = s.cat.settle() // commits nothing any more
 	_ = s.closeParts()
 }
 

@@ -2,6 +2,7 @@ package blockstore
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -61,41 +62,48 @@ func (r *reclaimer) run() {
 			return
 		case <-r.wakeup:
 		}
-		for {
-			l, above := r.next()
-			if l == nil {
-				break
-			}
-			if err := r.free(l, above); err != nil {
-				if !errors.Is(err, errStopped) {
-					r.s.o.Logger.Warn("space of a deleted disk not given back; tried again at the next delete or start",
-						"layer", layerDir(layerID{l.id, l.tip()}), "err", err)
-				}
-				break
-			}
+		r.round()
+	}
+}
+
+// round frees all that can be freed now.
+func (r *reclaimer) round() {
+	failed := map[*lineage]bool{}
+	for {
+		l := r.next(failed)
+		if l == nil {
+			return
+		}
+		if err := r.free(l); errors.Is(err, errStopped) {
+			return
+		} else if err != nil {
+			failed[l] = true
+			r.s.o.Logger.Warn("space of a deleted disk not given back; tried again at the next delete or start",
+				"lineage", fmt.Sprintf("%016x", l.id), "err", err)
 		}
 	}
 }
 
-// next picks a lineage with versions that nobody needs: those newer than above.
-func (r *reclaimer) next() (l *lineage, above uint32) {
+// next picks a lineage whose newest version nobody needs.
+func (r *reclaimer) next(failed map[*lineage]bool) *lineage {
 	c := r.s.cat
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range c.mu.lineages {
-		if l.rec.State != lineageDoomed {
-			continue
-		}
-		if above := l.newestRetained(); above < l.tip() {
-			return l, above
+		if l.rec.State == lineageDoomed && l.newestRetained() < l.tip() && !failed[l] {
+			return l
 		}
 	}
-	return nil, 0
+	return nil
 }
 
 // free removes the newest version of a doomed lineage; with the last one the
 // lineage goes.
-func (r *reclaimer) free(l *lineage, above uint32) error {
+func (r *reclaimer) free(l *lineage) error {
+	// After a failed commit it is not known what is doomed on the disk.
+	if err := r.s.usable(); err != nil {
+		return err
+	}
 	c := r.s.cat
 	c.mu.Lock()
 	id := layerID{l.id, l.tip()}

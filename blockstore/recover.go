@@ -32,11 +32,14 @@ func (v *volume) recover() error {
 	if v.ring, err = openRing(v.s.fs, v.s.ringPath(lineage), seq); err != nil {
 		return err
 	}
-	d, blocks, err := v.replay(seq)
+	// All files of the layer are synced, whatever the ring says: the kernel may
+	// hold unsynced overwrites of which nothing is known here, and the next
+	// flush promises them.
+	pins, err := t.layer.pinAll()
+	var d *dirtySet
+	var blocks int
 	if err == nil {
-		// The kernel may hold unsynced overwrites of which nothing is known
-		// here; the next flush promises them.
-		d.pins, err = t.layer.pinAll()
+		d, blocks, err = v.replay(seq, pins)
 	}
 	powerLoss := mark.Boot != v.s.o.bootID
 	if err == nil {
@@ -68,11 +71,17 @@ func (v *volume) putRecovered(b *pebble.Batch, powerLoss bool) {
 	}
 }
 
-// replay marks in the map what the ring's entries newer than seq prove. It
-// returns the dirty set and how many blocks changed their state.
-func (v *volume) replay(seq uint64) (*dirtySet, int, error) {
+// replay marks in the map what the ring's entries newer than seq prove, with
+// pins on the files that the layer has. It returns the dirty set, which owns
+// the pins, and how many blocks changed their state.
+func (v *volume) replay(seq uint64, pins []pin) (d *dirtySet, blocks int, err error) {
 	t := v.top.Load()
-	d := &dirtySet{top: t, regions: map[uint32]*ownPage{}, seq: seq, entries: true}
+	d = &dirtySet{top: t, pins: pins, regions: map[uint32]*ownPage{}, seq: seq, entries: true}
+	defer func() {
+		if err != nil {
+			releasePins(pins)
+		}
+	}()
 	entries := v.ring.entries(seq)
 	slices.SortFunc(entries, func(a, b intent) int { return int(int64(b.seq - a.seq)) })
 	decided := map[int64]bool{}
@@ -83,7 +92,12 @@ func (v *volume) replay(seq uint64) (*dirtySet, int, error) {
 		}
 		for i := range e.blocks {
 			block := e.block + int64(i)
-			if decided[block] || block < 0 || block >= blocksOf(t.size) || !v.holds(t, e, i) {
+			if decided[block] || block < 0 || block >= blocksOf(t.size) {
+				continue
+			}
+			if holds, err := e.holds(pins, i); err != nil {
+				return nil, 0, err
+			} else if !holds {
 				continue
 			}
 			decided[block] = true
@@ -98,13 +112,22 @@ func (v *volume) replay(seq uint64) (*dirtySet, int, error) {
 	return d, len(decided), nil
 }
 
-// holds tells whether an entry says how block i of it stands now.
-func (v *volume) holds(t *top, e intent, i int) bool {
+// holds tells whether an entry says how block i of it stands now. A block
+// that cannot be read is an error, not a no: what was acknowledged may be there.
+func (e intent) holds(pins []pin, i int) (bool, error) {
 	if e.kind == intentZero {
-		return true
+		return true, nil
 	}
-	var b [BlockSize]byte
-	return t.layer.read(b[:], (e.block+int64(i))<<blockShift) == nil && blockSum(b[:]) == e.sums[i]
+	off := (e.block + int64(i)) << blockShift
+	for _, p := range pins {
+		if p.index != int(off>>segmentShift) {
+			continue
+		}
+		var b [BlockSize]byte
+		err := p.handle.file.ReadAt(b[:], off&(segmentSize-1))
+		return blockSum(b[:]) == e.sums[i], err
+	}
+	return false, nil // the file was never made
 }
 
 func (v *volume) settleBlock(d *dirtySet, block int64, data bool) error {

@@ -2,6 +2,7 @@ package blockstore
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -24,32 +25,26 @@ func (s *Store) CaptureImage(ctx context.Context, volume string, req ImportReque
 	if err := checkName("a golden image", req.Name); err != nil {
 		return info, err
 	}
+	release, err := s.begin()
+	if err != nil {
+		return info, err
+	}
+	defer release()
+	done, unreserve, err := s.reserveImage(req, &info)
+	if done || err != nil {
+		return info, err
+	}
+	defer unreserve()
 	d, err := s.OpenVolume(ctx, volume)
 	if err != nil {
 		return info, err
 	}
 	defer d.Close()
-	done, release, err := s.reserveImage(req, &info)
-	if done || err != nil {
-		return info, err
-	}
-	defer release()
 	e := &imageEntry{name: req.Name, lineage: d.v.entry.lineage, rec: imageRecord{
 		ID: newID(), Lineage: d.v.entry.lineage.id, Created: time.Now().UTC(), Format: "capture", Owner: req.Owner,
 	}}
 	if e.rec.Allocated, err = allocatedOf(ctx, d); err != nil {
 		return info, err
-	}
-	if err := d.v.ready(); err != nil {
-		return info, err
-	}
-	for range sealRounds {
-		if d.v.unsynced.Load() < sealDirty {
-			break
-		}
-		if err := d.v.flush(); err != nil {
-			return info, err
-		}
 	}
 	return d.v.seal(e, req)
 }
@@ -90,39 +85,70 @@ func allocatedOf(ctx context.Context, d *Disk) (n int64, err error) {
 	return n, err
 }
 
-// seal makes the volume's layer immutable and an image of it, and puts a new
-// writable layer on top: all in one commit, with the write gate closed, so
-// that no write can be in both or in neither.
-func (v *volume) seal(e *imageEntry, req ImportRequest) (info ImageInfo, err error) {
-	err = v.commits.exclusive(func() error {
+// restack replaces the top of the volume: it commits everything that was
+// written, and what put adds in the same batch, and then has swap put the new
+// top in place, all with the write gate closed, so that no write can be in
+// both or in neither.
+func (v *volume) restack(put func(old *top, b *pebble.Batch), swap func(old *top)) error {
+	if err := v.ready(); err != nil {
+		return err
+	}
+	for range sealRounds { // so that little is left while writers wait
+		if v.unsynced.Load() < sealDirty {
+			break
+		}
+		if err := v.flush(); err != nil {
+			return err
+		}
+	}
+	return v.commits.exclusive(func() error {
 		if err := v.usable(); err != nil {
 			return err
 		}
 		v.gate.Lock()
 		defer v.gate.Unlock()
 		old := v.top.Load()
-		c := v.s.cat
-		c.mu.Lock()
-		rec := e.lineage.rec
-		rec.Sizes = append(append([]int64(nil), rec.Sizes...), old.size)
-		c.mu.Unlock()
-		e.rec.Version, e.rec.Size = old.layer.id.version, old.size
-		info = ImageInfo{Name: e.name, ID: e.rec.ID, Size: e.rec.Size, Created: e.rec.Created, Format: e.rec.Format, Allocated: e.rec.Allocated, Owner: e.rec.Owner}
-		err := v.commitSet(v.takeLocked(), func(b *pebble.Batch) {
-			putJSON(b, lineageKey(prefixLineage, e.lineage.id), rec)
-			putJSON(b, nameKey(prefixImage, e.name), e.rec)
-			putRequest(b, req.RequestID, "image", e.name, info)
-		})
+		d, err := v.takeLocked()
 		if err != nil {
 			return err
 		}
+		if err := v.commitSet(d, func(b *pebble.Batch) { put(old, b) }); err != nil {
+			return err
+		}
+		swap(old)
+		return nil
+	})
+}
+
+// lineageRecord returns a copy of the record of the volume's lineage.
+func (v *volume) lineageRecord() lineageRecord {
+	v.s.cat.mu.Lock()
+	defer v.s.cat.mu.Unlock()
+	rec := v.entry.lineage.rec
+	rec.Sizes = slices.Clone(rec.Sizes)
+	return rec
+}
+
+// seal makes the volume's layer immutable and an image of it, and puts a new
+// writable layer on top.
+func (v *volume) seal(e *imageEntry, req ImportRequest) (info ImageInfo, err error) {
+	var rec lineageRecord
+	err = v.restack(func(old *top, b *pebble.Batch) {
+		rec = v.lineageRecord()
+		rec.Sizes = append(rec.Sizes, old.size)
+		e.rec.Version, e.rec.Size = old.layer.id.version, old.size
+		info = ImageInfo{Name: e.name, ID: e.rec.ID, Size: e.rec.Size, Created: e.rec.Created, Format: e.rec.Format, Allocated: e.rec.Allocated, Owner: e.rec.Owner}
+		putJSON(b, lineageKey(prefixLineage, e.lineage.id), rec)
+		putJSON(b, nameKey(prefixImage, e.name), e.rec)
+		putRequest(b, req.RequestID, "image", e.name, info)
+	}, func(old *top) {
+		c := v.s.cat
 		c.mu.Lock()
 		e.lineage.rec.Sizes = rec.Sizes
 		e.lineage.retain(e.rec.Version)
 		c.mu.images[e.name] = e
 		c.mu.Unlock()
 		v.stackTop(old)
-		return nil
 	})
 	return info, err
 }
@@ -149,6 +175,11 @@ func (s *Store) GrowVolume(ctx context.Context, name string, size int64) (Volume
 	if err := checkSize(size); err != nil {
 		return VolumeInfo{}, err
 	}
+	release, err := s.begin()
+	if err != nil {
+		return VolumeInfo{}, err
+	}
+	defer release()
 	d, err := s.OpenVolume(ctx, name)
 	if err != nil {
 		return VolumeInfo{}, err
@@ -164,34 +195,19 @@ func (s *Store) GrowVolume(ctx context.Context, name string, size int64) (Volume
 }
 
 func (v *volume) grow(size int64) error {
-	return v.commits.exclusive(func() error {
-		if err := v.usable(); err != nil {
-			return err
-		}
-		v.gate.Lock()
-		defer v.gate.Unlock()
-		old, l, c := v.top.Load(), v.entry.lineage, v.s.cat
-		if size <= old.size {
-			return nil // another request was quicker
-		}
-		c.mu.Lock()
-		rec := l.rec
-		rec.Sizes = append([]int64(nil), rec.Sizes...)
-		rec.Sizes[len(rec.Sizes)-1] = size
-		c.mu.Unlock()
-		b := v.s.db.NewBatch()
-		putJSON(b, lineageKey(prefixLineage, l.id), rec)
-		if err := v.s.commit(b); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		l.rec.Sizes = rec.Sizes
-		c.mu.Unlock()
+	var rec lineageRecord
+	return v.restack(func(old *top, b *pebble.Batch) {
+		rec = v.lineageRecord()
+		tip := &rec.Sizes[len(rec.Sizes)-1]
+		*tip = max(*tip, size) // another request may have been quicker
+		putJSON(b, lineageKey(prefixLineage, v.entry.lineage.id), rec)
+	}, func(old *top) {
+		size := rec.Sizes[len(rec.Sizes)-1]
+		v.s.cat.mu.Lock()
+		v.entry.lineage.rec.Sizes = rec.Sizes
+		v.s.cat.mu.Unlock()
 		t := &top{layer: old.layer, size: size, own: old.own.grown(size), base: old.base}
-		old.mu.Lock()
-		t.mu.dirty = old.mu.dirty
-		old.mu.Unlock()
+		t.mu.dirty = map[uint32]*ownPage{} // the commit has taken all
 		v.top.Store(t)
-		return nil
 	})
 }

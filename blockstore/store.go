@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +32,9 @@ type Store struct {
 	lock   *ownerLock
 	db     *pebble.DB
 	closed atomic.Bool
+	ready  atomic.Bool // Open has succeeded
+	halted atomic.Bool // Pebble stands still for good
+	ops    sync.WaitGroup
 	bad    atomic.Pointer[error] // why the store no longer takes changes
 
 	witness *witness
@@ -74,7 +78,19 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
+	s.ready.Store(true)
 	return s, nil
+}
+
+// begin counts an operation that Close waits for.
+func (s *Store) begin() (end func(), err error) {
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	if s.cat.mu.shut {
+		return nil, errf(ErrClosed, "the store is closed")
+	}
+	s.ops.Add(1)
+	return s.ops.Done, nil
 }
 
 func (s *Store) open() error {
@@ -106,18 +122,26 @@ func (s *Store) ringPath(lineage uint64) string {
 	return filepath.Join(s.dir, "rings", fmt.Sprintf("%016x", lineage))
 }
 
-// Close commits what open volumes have written and gives up the directory.
-// Volumes must have been closed by their users; those that were not are
-// reported and keep their data, as after a kill.
+// Close waits for running operations, whose contexts the caller ends, commits
+// what open volumes have written, and gives up the directory.
+//
+// Handles must have been closed by their users. If some were not, nothing is
+// lost, but the store stays locked until the process ends. Error: ErrInUse.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	open := s.cat.shut()
+	s.cat.shut()
+	s.ops.Wait()
 	s.reclaim.stop()
-	var err error
+	open, err := s.cat.settle()
+	closed := errf(ErrClosed, "the store is closed")
+	s.bad.CompareAndSwap(nil, &closed)
 	if len(open) > 0 {
-		err = errf(ErrInUse, "store closed while in use: %v", open)
+		return errors.Join(err, errf(ErrInUse, "the store was closed while in use: %s", strings.Join(open, ", ")))
+	}
+	if s.halted.Load() {
+		return errors.Join(err, s.usable()) // Pebble's locks are held for good
 	}
 	return errors.Join(err, s.closeParts())
 }
@@ -140,11 +164,12 @@ func (s *Store) closeParts() error {
 // sequence numbers; when commit returns nil, the sequence of the batch is in
 // the witness, and an open that finds less refuses.
 func (s *Store) commit(b *pebble.Batch) error {
+	s.commitMu.Lock()
 	if err := s.usable(); err != nil {
+		s.commitMu.Unlock()
 		b.Close()
 		return err
 	}
-	s.commitMu.Lock()
 	s.sequence++
 	seq := s.sequence
 	err := b.Set(sequenceKey, binary.LittleEndian.AppendUint64(nil, seq), nil)

@@ -18,6 +18,11 @@ import (
 // context's.
 func (s *Store) VerifyImage(ctx context.Context, name string, progress func(Progress)) (VerifyReport, error) {
 	report := VerifyReport{Image: name, Bad: []BadChunk{}}
+	release, err := s.begin()
+	if err != nil {
+		return report, err
+	}
+	defer release()
 	d, err := s.OpenImage(ctx, name)
 	if err != nil {
 		return report, err
@@ -35,7 +40,7 @@ func (s *Store) VerifyImage(ctx context.Context, name string, progress func(Prog
 	if err := check.run(ctx); err != nil {
 		return report, err
 	}
-	if check.learn {
+	if check.learn && len(report.Bad) == 0 {
 		return report, s.setContentID(name, info.ID, d.image, check.seen)
 	}
 	return report, nil
@@ -61,30 +66,30 @@ func (s *Store) regionSums(v *view) (map[uint32][sha256.Size]byte, error) {
 
 // setContentID stores the digests of an image that had none.
 func (s *Store) setContentID(name, id string, v *view, sums map[uint32][sha256.Size]byte) error {
-	s.cat.mu.Lock()
-	e := s.cat.mu.images[name]
-	if e == nil || e.rec.ID != id {
-		s.cat.mu.Unlock()
-		return nil // deleted meanwhile
+	c := s.cat
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.mu.images[name]
+	if e == nil || e.rec.ID != id || c.reserveLocked("i"+name) != nil {
+		return nil // deleted meanwhile, or being so
 	}
+	defer c.unreserveLocked("i" + name)
 	rec := e.rec
-	s.cat.mu.Unlock()
 	rec.ContentID = contentID(v.size, sums)
+
+	c.mu.Unlock()
 	b := s.db.NewBatch()
 	for region, sum := range sums {
 		_ = b.Set(versionKey(prefixHash, layerID{v.lineage.id, v.version}, region), sum[:], nil)
 	}
-	s.cat.mu.Lock()
-	defer s.cat.mu.Unlock()
-	if s.cat.mu.images[name] != e || s.cat.mu.reserved["i"+name] {
-		return b.Close()
-	}
 	putJSON(b, nameKey(prefixImage, name), rec)
-	if err := s.commit(b); err != nil { // under the lock: no delete may come between
-		return err
+	err := s.commit(b)
+	c.mu.Lock()
+
+	if err == nil {
+		e.rec = rec
 	}
-	e.rec = rec
-	return nil
+	return err
 }
 
 // verifier reads a version region by region.

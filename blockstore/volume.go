@@ -47,7 +47,9 @@ type top struct {
 
 	mu struct {
 		sync.Mutex
-		dirty map[uint32]*ownPage // regions with uncommitted changes
+		// Regions with uncommitted changes: those that no commit has taken
+		// yet, and those that the running commit writes.
+		dirty, taken map[uint32]*ownPage
 	}
 }
 
@@ -157,13 +159,19 @@ func (s *Store) load(e *volumeEntry) (*volume, error) {
 	return v, nil
 }
 
-// close commits what was written and gives up the open mark.
-func (v *volume) close() error {
+// settle commits what was written and ends commits in the background.
+func (v *volume) settle() error {
 	err := v.flush()
 	v.commits.shut()
 	if v.timer != nil {
 		v.timer.Stop()
 	}
+	return err
+}
+
+// close commits what was written and gives up the open mark.
+func (v *volume) close() error {
+	err := v.settle()
 	t := v.top.Load()
 	for _, base := range append(v.retired, t.base) {
 		base.close()
@@ -315,24 +323,50 @@ func (t *top) dirtied(region uint32, p *ownPage) {
 }
 
 // nextRegion returns the first region at or after region that may hold
-// anything but zeros.
+// anything but zeros. It looks at memory first: what is neither dirty nor
+// being committed then stands in the metadata, or is younger than the call.
 func (t *top) nextRegion(s *Store, region uint32) (next uint32, found bool, err error) {
-	if next, found, err = t.base.nextRegion(region); err != nil {
-		return 0, false, err
+	next, found = t.nextDirty(region)
+	least := func(at uint32, ok bool) {
+		if ok && (!found || at < next) {
+			next, found = at, true
+		}
 	}
 	at, ok, err := s.nextOwnRegion(t.layer.id.lineage, t.layer.id.version, region)
 	if err != nil {
 		return 0, false, err
 	}
-	if ok && (!found || at < next) {
-		next, found = at, true
+	least(at, ok)
+	if at, ok, err = t.base.nextRegion(region); err != nil {
+		return 0, false, err
 	}
+	least(at, ok)
+	return next, found, nil
+}
+
+func (t *top) nextDirty(region uint32) (next uint32, found bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for at := range t.mu.dirty {
-		if at >= region && (!found || at < next) {
-			next, found = at, true
+	for _, regions := range []map[uint32]*ownPage{t.mu.dirty, t.mu.taken} {
+		for at := range regions {
+			if at >= region && (!found || at < next) {
+				next, found = at, true
+			}
 		}
 	}
-	return next, found, nil
+	return next, found
+}
+
+// takeDirty hands the dirty regions to a commit; committed ends it.
+func (t *top) takeDirty() map[uint32]*ownPage {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.taken, t.mu.dirty = t.mu.dirty, map[uint32]*ownPage{}
+	return t.mu.taken
+}
+
+func (t *top) committed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.taken = nil
 }

@@ -24,54 +24,63 @@ func (v *volume) writeZeros(ctx context.Context, off, end int64) error {
 
 // zeroAny makes [off, end) zero: whole blocks in the map, the rest by writing.
 func (v *volume) zeroAny(ctx context.Context, off, end int64) error {
-	start := (off + BlockSize - 1) &^ (BlockSize - 1)
-	stop := end
-	if end != v.top.Load().size {
-		stop &^= BlockSize - 1
-	}
-	if start >= stop {
-		return v.writeZeros(ctx, off, end)
-	}
+	start := min(end, (off+BlockSize-1)&^(BlockSize-1))
 	if err := v.writeZeros(ctx, off, start); err != nil {
 		return err
 	}
-	if err := v.zero(ctx, start, stop); err != nil {
+	start, err := v.zero(ctx, start, end)
+	if err != nil {
 		return err
 	}
-	return v.writeZeros(ctx, stop, end)
+	return v.writeZeros(ctx, start, end)
 }
 
-// zero makes whole blocks read as zero, in the map, and gives their room in
-// this layer back. start is a multiple of the block size; end is too, or is
-// the end of the disk. What is zero already costs nothing, however long.
-func (v *volume) zero(ctx context.Context, start, end int64) error {
-	if err := v.begin(); err != nil {
-		return err
+// zero makes whole blocks from start, a multiple of the block size, to end
+// read as zero, in the map, and gives their room in this layer back. What is
+// zero already costs nothing, however long. It returns how far it came: end,
+// or the start of the last block if end cuts it short.
+func (v *volume) zero(ctx context.Context, start, end int64) (int64, error) {
+	if start >= end {
+		return start, nil
 	}
-	first, last := start>>blockShift, blocksOf(end)
-	v.locks.lock(first, last)
-	defer v.locks.unlock(first, last)
+	if err := v.begin(); err != nil {
+		return start, err
+	}
 	for off := start; off < end; {
 		if err := cancelled(ctx); err != nil {
-			return err
+			return off, err
 		}
-		stop := min(end, (off&^(RegionSize-1))+RegionSize)
-		next, full, err := v.zeroRegion(off, stop)
-		if err != nil {
-			return err
+		next, full, err := v.zeroLocked(off, min(end, (off&^(RegionSize-1))+RegionSize))
+		if err != nil || next == off && !full {
+			return off, err
 		}
+		off = next
 		if full {
-			if err := v.flush(); err != nil {
-				return err
-			}
+			err = v.flush()
+		} else if off < end && off&(RegionSize-1) == 0 {
+			off, err = v.skipZero(off, end)
 		}
-		if off = next; off == stop && off < end {
-			if off, err = v.skipZero(off, end); err != nil {
-				return err
-			}
+		if err != nil {
+			return off, err
 		}
 	}
-	return nil
+	return end, nil
+}
+
+// zeroLocked is zeroRegion with the blocks locked. A last block that the end
+// of the disk cuts short counts as whole; whether it does is asked under the
+// lock, for the disk may grow.
+func (v *volume) zeroLocked(off, stop int64) (next int64, full bool, err error) {
+	first, last := off>>blockShift, blocksOf(stop)
+	v.locks.lock(first, last)
+	defer v.locks.unlock(first, last)
+	if stop != v.top.Load().size {
+		stop &^= BlockSize - 1
+	}
+	if stop <= off {
+		return off, false, nil
+	}
+	return v.zeroRegion(off, stop)
 }
 
 // skipZero returns the first offset from off on, at a region's start, that
