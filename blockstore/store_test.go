@@ -423,38 +423,17 @@ func TestVerifyNamesDamage(t *testing.T) {
 	require.EqualValues(t, 16<<20, report.Bad[0].Offset)
 }
 
-// failingFS fails the sync of data files while broken is set.
-type failingFS struct {
-	osFS
-	broken atomic.Bool
-}
-
-func (f *failingFS) Create(path string) (file, error) { return f.wrap(f.osFS.Create(path)) }
-func (f *failingFS) Open(path string, write bool) (file, error) {
-	return f.wrap(f.osFS.Open(path, write))
-}
-
-func (f *failingFS) wrap(inner file, err error) (file, error) {
-	return failingFile{inner, f}, err
-}
-
-type failingFile struct {
-	file
-	fs *failingFS
-}
-
-func (f failingFile) Datasync() error {
-	if f.fs.broken.Load() {
-		return unix.EIO
-	}
-	return f.file.Datasync()
-}
-
 // TestFailedSyncIsFinal: a second sync would lie, so none is tried; the
 // volume takes no more writes, opened again or not, until the host restarted.
 func TestFailedSyncIsFinal(t *testing.T) {
 	dir := t.TempDir()
-	fs := &failingFS{}
+	var broken atomic.Bool
+	fs := &hookedFS{datasync: func() error {
+		if broken.Load() {
+			return unix.EIO
+		}
+		return nil
+	}}
 	open := func(boot string) *Store {
 		o := testOptions()
 		o.fs, o.bootID = fs, boot
@@ -471,9 +450,9 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	d := openVolume(t, s, "v")
 	require.NoError(t, d.WriteAt(ctx, b, 0, true))
 	require.NoError(t, d.WriteAt(ctx, b, BlockSize, false))
-	fs.broken.Store(true)
+	broken.Store(true)
 	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
-	fs.broken.Store(false)
+	broken.Store(false)
 	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
 	require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
 	require.NoError(t, d.Close())
