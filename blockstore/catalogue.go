@@ -273,21 +273,44 @@ func (c *catalogue) dropLineageLocked(l *lineage) {
 	}
 }
 
+// reserve begins an operation that makes or deletes a name ("i…", "v…") and
+// keeps others from it until end is called; Close waits for that too. done
+// tells that the request was done before; info has its result then.
+func (s *Store) reserve(kind, name, requestID string, info any) (end func(), done bool, err error) {
+	c := s.cat
+	names := []string{name}
+	if requestID != "" {
+		names = append(names, "r"+requestID)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.shut {
+		return nil, false, errf(ErrClosed, "the store is closed")
+	}
+	if err := c.reserveLocked(names...); err != nil {
+		return nil, false, err
+	}
+	if done, err = c.repeated(requestID, kind, name[1:], info); done || err != nil {
+		c.unreserveLocked(names...)
+		return nil, done, err
+	}
+	s.ops.Add(1)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.unreserveLocked(names...)
+		s.ops.Done()
+	}, false, nil
+}
+
 // reserveLocked takes names for an operation, all or none.
 func (c *catalogue) reserveLocked(names ...string) error {
-	if c.mu.shut {
-		return errf(ErrClosed, "the store is closed")
-	}
-	for i, n := range names {
-		if n == "" {
-			continue
-		}
+	for _, n := range names {
 		if c.mu.reserved[n] {
-			for _, n := range names[:i] {
-				delete(c.mu.reserved, n)
-			}
 			return errf(ErrInUse, "%q is being made or deleted by another request: try again", n[1:])
 		}
+	}
+	for _, n := range names {
 		c.mu.reserved[n] = true
 	}
 	return nil
@@ -297,14 +320,6 @@ func (c *catalogue) unreserveLocked(names ...string) {
 	for _, n := range names {
 		delete(c.mu.reserved, n)
 	}
-}
-
-// requestName is the reservation of a request id; none for an empty one.
-func requestName(id string) string {
-	if id == "" {
-		return ""
-	}
-	return "r" + id
 }
 
 // repeated returns the result of a request that was done before. An id that

@@ -3,6 +3,8 @@ package blockstore
 import (
 	"context"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // CreateVolume makes an OS volume, as a clone of a golden image or empty. It
@@ -14,36 +16,29 @@ func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, e
 	if err := checkName("a volume", req.Name); err != nil {
 		return info, err
 	}
-	release, err := s.begin()
-	if err != nil {
+	end, done, err := s.reserve("volume", "v"+req.Name, req.RequestID, &info)
+	if done || err != nil {
 		return info, err
 	}
-	defer release()
-	names := []string{"v" + req.Name, requestName(req.RequestID)}
+	defer end()
 	c := s.cat
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.reserveLocked(names...); err != nil {
-		return info, err
-	}
-	defer c.unreserveLocked(names...)
-	if done, err := c.repeated(req.RequestID, "volume", req.Name, &info); done || err != nil {
-		return info, err
-	}
 	e, err := c.newVolumeLocked(req)
 	if err != nil {
+		c.mu.Unlock()
 		return info, err
 	}
 	info = e.infoLocked()
-
 	c.mu.Unlock()
+
 	b := s.db.NewBatch()
 	putJSON(b, nameKey(prefixVolume, e.name), e.rec)
 	putJSON(b, lineageKey(prefixLineage, e.lineage.id), e.lineage.rec)
 	putRequest(b, req.RequestID, "volume", req.Name, info)
 	err = s.commit(b)
-	c.mu.Lock()
 
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil {
 		c.dropLineageLocked(e.lineage)
 		return VolumeInfo{}, err
@@ -91,41 +86,28 @@ func (c *catalogue) newVolumeLocked(req CloneRequest) (*volumeEntry, error) {
 //
 // Errors: ErrNotFound, ErrInUse (a client has it open).
 func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
-	release, err := s.begin()
-	if err != nil {
+	end, done, err := s.reserve("delete-volume", "v"+name, requestID, nil)
+	if done || err != nil {
 		return err
 	}
-	defer release()
+	defer end()
 	c := s.cat
-	names := []string{"v" + name, requestName(requestID)}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.reserveLocked(names...); err != nil {
-		return err
-	}
-	defer c.unreserveLocked(names...)
-	if done, err := c.repeated(requestID, "delete-volume", name, nil); done || err != nil {
-		return err
-	}
 	e, err := c.volumeLocked(name)
-	if err != nil {
-		return err
+	if err == nil && e.users > 0 {
+		err = errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", name, e.users)
 	}
-	if e.users > 0 {
-		return errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", name, e.users)
+	if err != nil {
+		c.mu.Unlock()
+		return err
 	}
 	delete(c.mu.volumes, name) // nobody opens it from here on
-	rec := e.lineage.rec
-	rec.State = lineageDoomed
-
 	c.mu.Unlock()
-	b := s.db.NewBatch()
-	_ = b.Delete(nameKey(prefixVolume, name), nil)
-	putJSON(b, lineageKey(prefixLineage, e.lineage.id), rec)
-	putRequest(b, requestID, "delete-volume", name, nil)
-	err = s.commit(b)
-	c.mu.Lock()
 
+	err = s.commitDelete("delete-volume", nameKey(prefixVolume, name), requestID, e.lineage)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil {
 		c.mu.volumes[name] = e
 		return err
@@ -140,56 +122,59 @@ func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
 //
 // Error: ErrNotFound.
 func (s *Store) DeleteImage(_ context.Context, name, requestID string) error {
-	release, err := s.begin()
-	if err != nil {
+	end, done, err := s.reserve("delete-image", "i"+name, requestID, nil)
+	if done || err != nil {
 		return err
 	}
-	defer release()
+	defer end()
 	c := s.cat
-	names := []string{"i" + name, requestName(requestID)}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.reserveLocked(names...); err != nil {
-		return err
-	}
-	defer c.unreserveLocked(names...)
-	if done, err := c.repeated(requestID, "delete-image", name, nil); done || err != nil {
-		return err
-	}
 	e, err := c.imageLocked(name)
 	if err != nil {
+		c.mu.Unlock()
 		return err
 	}
 	delete(c.mu.images, name)
-	rec, doom := e.lineage.rec, c.ownsLineageLocked(e)
-	if doom {
-		rec.State = lineageDoomed
+	var doomed *lineage // one that was imported for this image, not captured from a volume
+	if e.rec.Version == e.lineage.tip() {
+		doomed = e.lineage
 	}
-
 	c.mu.Unlock()
-	b := s.db.NewBatch()
-	_ = b.Delete(nameKey(prefixImage, name), nil)
-	if doom {
-		putJSON(b, lineageKey(prefixLineage, e.lineage.id), rec)
-	}
-	putRequest(b, requestID, "delete-image", name, nil)
-	err = s.commit(b)
-	c.mu.Lock()
 
+	err = s.commitDelete("delete-image", nameKey(prefixImage, name), requestID, doomed)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil {
 		c.mu.images[name] = e
 		return err
 	}
-	if doom {
-		e.lineage.rec.State = lineageDoomed
+	if doomed != nil {
+		doomed.rec.State = lineageDoomed
 	}
 	e.lineage.unretain(e.rec.Version)
 	s.reclaim.wake()
 	return nil
 }
 
-// ownsLineageLocked tells that the lineage was imported for this image, not
-// captured from a volume: its tip is sealed and belongs to the image.
-func (c *catalogue) ownsLineageLocked(e *imageEntry) bool {
-	return e.rec.Version == e.lineage.tip()
+// commitDelete removes a name, and dooms the lineage that it owned, if any.
+func (s *Store) commitDelete(kind string, key []byte, requestID string, doomed *lineage) error {
+	b := s.db.NewBatch()
+	if err := b.Delete(key, nil); err != nil {
+		return err
+	}
+	if doomed != nil {
+		s.putDoomed(b, doomed)
+	}
+	putRequest(b, requestID, kind, string(key[1:]), nil)
+	return s.commit(b)
+}
+
+// putDoomed records that nobody owns the tip of a lineage any more.
+func (s *Store) putDoomed(b *pebble.Batch, l *lineage) {
+	s.cat.mu.Lock()
+	rec := l.rec
+	s.cat.mu.Unlock()
+	rec.State = lineageDoomed
+	putJSON(b, lineageKey(prefixLineage, l.id), rec)
 }

@@ -49,16 +49,11 @@ func (s *Store) ImportImage(ctx context.Context, src Source, req ImportRequest) 
 			return info, err
 		}
 	}
-	release, err := s.begin()
-	if err != nil {
-		return info, err
-	}
-	defer release()
-	done, unreserve, err := s.reserveImage(req, &info)
+	end, done, err := s.reserveImage(req, &info)
 	if done || err != nil {
 		return info, err
 	}
-	defer unreserve()
+	defer end()
 	im, err := s.beginImport(src, req)
 	if err != nil {
 		return info, err
@@ -128,16 +123,16 @@ func (im *importer) abandon() error {
 	if err := im.s.usable(); err != nil {
 		return err // the commit may have made the image: keep its data
 	}
-	c := im.s.cat
-	c.mu.Lock()
-	im.lineage.rec.State = lineageDoomed
-	rec := im.lineage.rec
-	c.mu.Unlock()
 	b := im.s.db.NewBatch()
-	putJSON(b, lineageKey(prefixLineage, im.lineage.id), rec)
-	err := im.s.commit(b) // if it fails, the next open dooms it
+	im.s.putDoomed(b, im.lineage)
+	if err := im.s.commit(b); err != nil {
+		return err // the next open dooms it
+	}
+	im.s.cat.mu.Lock()
+	defer im.s.cat.mu.Unlock()
+	im.lineage.rec.State = lineageDoomed
 	im.s.reclaim.wake()
-	return err
+	return nil
 }
 
 // run reads the source and stores it: one goroutine reads, one makes the
@@ -329,13 +324,7 @@ func (im *importer) writeRecords() error {
 // startWriteback has the kernel write a region now, so that the sync at the
 // end finds little to do and the page cache of others stays.
 func (im *importer) startWriteback(off int64) error {
-	s, at := im.layer.segmentAt(off)
-	h, err := s.acquire(false)
-	if err != nil {
-		return err
-	}
-	defer h.release()
-	return h.file.StartWriteback(at, RegionSize)
+	return im.layer.with(off, func(f file, at int64) error { return f.StartWriteback(at, RegionSize) })
 }
 
 func (im *importer) explain(err error) error {

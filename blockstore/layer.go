@@ -197,15 +197,31 @@ func (s *segment) closeIdle() bool {
 	return true
 }
 
-// read fills p from the layer's data.
-func (l *layer) read(p []byte, off int64) error {
+// with calls fn with the open file that holds offset off of the disk, and the
+// offset in it. The file must exist.
+func (l *layer) with(off int64, fn func(f file, at int64) error) error {
 	s, at := l.segmentAt(off)
 	h, err := s.acquire(false)
 	if err != nil {
 		return err
 	}
 	defer h.release()
-	return h.file.ReadAt(p, at)
+	return fn(h.file, at)
+}
+
+// read fills p from the layer's data.
+func (l *layer) read(p []byte, off int64) error {
+	return l.with(off, func(f file, at int64) error { return f.ReadAt(p, at) })
+}
+
+// punch gives the room of a range back; it reads as zero then.
+func (l *layer) punch(off, length int64) error {
+	return l.with(off, func(f file, at int64) error { return f.Punch(at, length) })
+}
+
+// prefetch starts reading a range into the page cache.
+func (l *layer) prefetch(off, length int64) error {
+	return l.with(off, func(f file, at int64) error { return f.Prefetch(at, length) })
 }
 
 // tryRead is read for data that is in memory in a file that is open.

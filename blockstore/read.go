@@ -204,13 +204,3 @@ func (r reader) prefetch(ctx context.Context, off, end int64) error {
 	}
 	return failed
 }
-
-func (l *layer) prefetch(off, n int64) error {
-	s, at := l.segmentAt(off)
-	h, err := s.acquire(false)
-	if err != nil {
-		return err
-	}
-	defer h.release()
-	return h.file.Prefetch(at, n)
-}

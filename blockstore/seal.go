@@ -25,16 +25,11 @@ func (s *Store) CaptureImage(ctx context.Context, volume string, req ImportReque
 	if err := checkName("a golden image", req.Name); err != nil {
 		return info, err
 	}
-	release, err := s.begin()
-	if err != nil {
-		return info, err
-	}
-	defer release()
-	done, unreserve, err := s.reserveImage(req, &info)
+	end, done, err := s.reserveImage(req, &info)
 	if done || err != nil {
 		return info, err
 	}
-	defer unreserve()
+	defer end()
 	d, err := s.OpenVolume(ctx, volume)
 	if err != nil {
 		return info, err
@@ -49,29 +44,20 @@ func (s *Store) CaptureImage(ctx context.Context, volume string, req ImportReque
 	return d.v.seal(e, req)
 }
 
-// reserveImage takes the name of an image to be made. done tells that the
-// request was done before; info has its result then.
-func (s *Store) reserveImage(req ImportRequest, info *ImageInfo) (done bool, release func(), err error) {
-	c := s.cat
-	names := []string{"i" + req.Name, requestName(req.RequestID)}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.reserveLocked(names...); err != nil {
-		return false, nil, err
-	}
-	done, err = c.repeated(req.RequestID, "image", req.Name, info)
-	if !done && err == nil && c.mu.images[req.Name] != nil {
-		err = errf(ErrExists, "there is a golden image %q already: delete it first or choose another name", req.Name)
-	}
+// reserveImage is reserve for an image that is to be made.
+func (s *Store) reserveImage(req ImportRequest, info *ImageInfo) (end func(), done bool, err error) {
+	end, done, err = s.reserve("image", "i"+req.Name, req.RequestID, info)
 	if done || err != nil {
-		c.unreserveLocked(names...)
-		return done, nil, err
+		return nil, done, err
 	}
-	return false, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.unreserveLocked(names...)
-	}, nil
+	s.cat.mu.Lock()
+	exists := s.cat.mu.images[req.Name] != nil
+	s.cat.mu.Unlock()
+	if exists {
+		end()
+		return nil, false, errf(ErrExists, "there is a golden image %q already: delete it first or choose another name", req.Name)
+	}
+	return end, false, nil
 }
 
 // allocatedOf counts the bytes of a disk that do not read as known zeros.

@@ -143,13 +143,3 @@ func (v *volume) zeroRun(t *top, own *ownPage, region uint32, block int, pc piec
 	}
 	return true
 }
-
-func (l *layer) punch(off, length int64) error {
-	s, at := l.segmentAt(off)
-	h, err := s.acquire(false)
-	if err != nil {
-		return err
-	}
-	defer h.release()
-	return h.file.Punch(at, length)
-}
