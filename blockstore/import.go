@@ -139,10 +139,7 @@ func (im *importer) abandon() error {
 // digest of the raw disk, one finds zeros, digests regions and writes.
 func (im *importer) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	free := make(chan []byte, importBuffers)
-	for range importBuffers {
-		free <- make([]byte, RegionSize)
-	}
+	free := im.buffers()
 	toDigest, toStore := make(chan *chunk, importBuffers), make(chan *chunk, importBuffers)
 	g.Go(func() error {
 		defer close(toDigest)
@@ -173,6 +170,21 @@ func (im *importer) run(ctx context.Context) error {
 		return errf(ErrInvalid, "the image ended after %d of %d bytes: it is cut short", size, want)
 	}
 	return checkSize(size)
+}
+
+// buffers returns the memory that the import works in: no more than the disk
+// can fill.
+func (im *importer) buffers() chan []byte {
+	n, size := importBuffers, int64(RegionSize)
+	if disk := im.src.Size(); disk >= 0 {
+		n = min(n, int(regionsOf(disk)))
+		size = min(size, blocksOf(disk)<<blockShift)
+	}
+	free := make(chan []byte, n)
+	for range n {
+		free <- make([]byte, size)
+	}
+	return free
 }
 
 // read cuts the source into regions.
@@ -213,11 +225,11 @@ const readStep = 1 << 20
 // cleared once something else is read.
 func (im *importer) readRegion(ctx context.Context, region uint32, buf []byte) (ck *chunk, last bool, err error) {
 	ck = &chunk{region: region, buf: buf}
-	for ck.length < RegionSize && !last {
+	for ck.length < len(buf) && !last {
 		if err := cancelled(ctx); err != nil {
 			return nil, false, err
 		}
-		part := buf[ck.length:min(ck.length+readStep, RegionSize)]
+		part := buf[ck.length:min(ck.length+readStep, len(buf))]
 		n, zero, err := im.src.Next(ctx, part)
 		if err == io.EOF {
 			last = true
