@@ -31,9 +31,6 @@ func blocksOf(size int64) int64 { return (size + BlockSize - 1) >> blockShift }
 // regionsOf returns the number of regions of a disk of size bytes.
 func regionsOf(size int64) uint32 { return uint32((size + RegionSize - 1) >> regionShift) }
 
-// segmentsOf returns the number of segment files of a disk of size bytes.
-func segmentsOf(size int64) int { return int((size + segmentSize - 1) >> segmentShift) }
-
 // layerID names a layer: one version of one lineage.
 type layerID struct {
 	lineage uint64

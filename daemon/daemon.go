@@ -69,6 +69,10 @@ func Open(dir string, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What an upload left there that a kill cut short; the lock is ours.
+	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot empty the directory for uploads: %w", err), store.Close())
+	}
 	return &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now()}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 
 	"goldstream/api/v1"
 )
@@ -35,6 +36,7 @@ func (e *Embedded) Close() error {
 type apiServer struct {
 	srv    *http.Server
 	cancel context.CancelFunc // ends the context of every request
+	busy   sync.WaitGroup     // requests that are handled
 	done   chan struct{}      // closed when Serve has returned
 	err    error              // what it returned; valid after done
 }
@@ -44,11 +46,22 @@ func (d *Daemon) serveAPI(l net.Listener, nbd []string) *apiServer {
 	srv := v1.NewServer(&backend{Store: d.store, d: d, nbd: nbd}, d.opts.Version, d.log)
 	srv.BaseContext = func(net.Listener) context.Context { return ctx }
 	a := &apiServer{srv: srv, cancel: cancel, done: make(chan struct{})}
+	srv.Handler = a.counted(srv.Handler)
 	go func() {
 		defer close(a.done)
 		a.err = srv.Serve(l)
 	}()
 	return a
+}
+
+// counted counts the requests that h handles: a server that was closed does not
+// wait for them, but the store must.
+func (a *apiServer) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.busy.Add(1)
+		defer a.busy.Done()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // drain waits for requests under way until ctx ends, then cancels them and waits
@@ -66,5 +79,6 @@ func (a *apiServer) drain(ctx context.Context) error {
 		err = a.srv.Close()
 	}
 	<-a.done
+	a.busy.Wait() // their connections are closed: they end
 	return err
 }

@@ -6,8 +6,11 @@ import (
 )
 
 // byteBudget bounds the bytes that all connections together hold. Waiters are
-// served in order, so that a large request is not starved by small ones. A
-// request larger than the whole budget passes when nothing else is held.
+// served in order, so that a large request is not starved by small ones. The
+// last eighth is for small requests alone, which wait for no others: clients
+// that hold much, by not taking their replies, cannot stop everybody else.
+// Requests without bytes always pass. A request larger than the whole budget
+// passes when nothing else is held.
 type byteBudget struct {
 	max int64
 
@@ -27,22 +30,32 @@ type budgetWaiter struct {
 func (b *byteBudget) try(n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.mu.waiters) > 0 || !b.fitsLocked(n) {
+	return b.tryLocked(n)
+}
+
+func (b *byteBudget) tryLocked(n int64) bool {
+	if n > smallRequest && len(b.mu.waiters) > 0 || !b.fitsLocked(n) {
 		return false
 	}
 	b.mu.used += n
 	return true
 }
 
+// smallRequest is the longest request, in bytes, that may use all of a budget.
+const smallRequest = 256 << 10
+
 func (b *byteBudget) fitsLocked(n int64) bool {
-	return b.mu.used == 0 || b.mu.used+n <= b.max
+	limit := b.max
+	if n > smallRequest {
+		limit -= b.max / 8
+	}
+	return n == 0 || b.mu.used == 0 || b.mu.used+n <= limit
 }
 
 // acquire takes n bytes, waiting for them if need be.
 func (b *byteBudget) acquire(ctx context.Context, n int64) error {
 	b.mu.Lock()
-	if len(b.mu.waiters) == 0 && b.fitsLocked(n) {
-		b.mu.used += n
+	if b.tryLocked(n) {
 		b.mu.Unlock()
 		return nil
 	}

@@ -143,7 +143,7 @@ func (c *conn) broke(error) {
 // shuts down, made durable, and the connection is closed.
 func (c *conn) finish(reason error) {
 	if !orderly(reason) {
-		c.cancel()
+		c.replies.fail(reason) // cancels; what is in flight is not answered
 	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(finishTimeout))
 	c.flushBatch()
@@ -193,6 +193,6 @@ func (c *conn) drain() {
 
 // kill ends the connection at once; what is in flight is not answered.
 func (c *conn) kill() {
+	_ = c.nc.Close() // first: a cancelled call must not become an EIO on the wire
 	c.cancel()
-	_ = c.nc.Close()
 }

@@ -33,12 +33,22 @@ func (c *conn) open(ctx context.Context, name string) error {
 		return nil
 	}
 	c.closeDevice()
+	// Counted before, so that Fence finds who is just opening.
+	c.srv.countUse(c, name, +1)
 	dev, err := c.srv.exports.Open(ctx, name)
+	if err == nil {
+		if err = c.srv.awaitLeaving(ctx, c, name); err != nil {
+			err = errors.Join(err, dev.Close())
+		}
+	}
+	if err == nil && c.ctx.Err() != nil {
+		err = errors.Join(c.ctx.Err(), dev.Close())
+	}
 	if err != nil {
+		c.srv.countUse(c, name, -1)
 		return c.openError(name, err)
 	}
 	c.dev, c.export, c.size, c.readOnly = dev, name, dev.Size(), dev.ReadOnly()
-	c.srv.countUse(c, name, +1)
 	return nil
 }
 

@@ -20,6 +20,8 @@ type Server struct {
 	budget  *byteBudget
 	slots   chan struct{} // one for each device call that may wait
 
+	longSlots chan struct{} // one for each of them that may be long
+
 	mu struct {
 		sync.Mutex
 		closing   bool
@@ -43,6 +45,7 @@ func NewServer(exports Exports, o Options) *Server {
 	s := &Server{o: o, exports: exports}
 	s.budget = &byteBudget{max: o.MaxBytes}
 	s.slots = make(chan struct{}, o.IOWorkers)
+	s.longSlots = make(chan struct{}, max(1, o.IOWorkers/4))
 	s.mu.listeners = make(map[*listener]struct{})
 	s.mu.conns = make(map[*conn]string)
 	s.mu.inUse = make(map[string]int)

@@ -184,7 +184,10 @@ func (c *conn) batchRoom(n int) []byte {
 		c.flushBatch()
 	}
 	if c.batch.buf == nil {
-		c.batch.buf = c.srv.buffers.get(maxInline)
+		// As much as the requests at hand may need: a slow peer can make the
+		// queue hold one batch for each request.
+		more := c.in.buffered() / requestSize
+		c.batch.buf = c.srv.buffers.get(min(maxInline, n*(1+more)))
 	}
 	return c.batch.buf.b[c.batch.n : c.batch.n+n]
 }

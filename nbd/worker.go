@@ -40,6 +40,12 @@ func (c *conn) sendReplies() {
 // run does one job and queues its reply. The slot bounds the threads that
 // wait for disks over the whole server.
 func (c *conn) run(j *job) {
+	if j.kind == cmdTrim || j.kind == cmdWriteZeroes {
+		// These may be long, up to 4 GiB in one request: they never hold all
+		// slots, so that others' reads and flushes go on.
+		c.srv.longSlots <- struct{}{}
+		defer func() { <-c.srv.longSlots }()
+	}
 	c.srv.slots <- struct{}{}
 	c.runSlotted(j)
 }

@@ -25,7 +25,7 @@ func interspersed(app *cli.App, args []string) []string {
 	}
 	out := append([]string{args[0]}, p.path...)
 	out = append(out, p.opts...)
-	if len(p.args) == 0 {
+	if len(p.args) == 0 || p.cut { // the library says which value is missing
 		return out
 	}
 	if len(p.commands) == 0 {
@@ -40,6 +40,7 @@ type argParser struct {
 	path     []string
 	opts     []string
 	args     []string
+	cut      bool // the last flag lacks its value
 }
 
 // take sorts the first word, or the first two, and returns the others.
@@ -51,10 +52,15 @@ func (p *argParser) take(words []string) []string {
 		return nil
 	case len(word) > 1 && word[0] == '-':
 		p.opts = append(p.opts, word)
-		if p.wantsValue(word) && len(rest) > 0 {
-			p.opts = append(p.opts, rest[0])
-			rest = rest[1:]
+		if !p.wantsValue(word) {
+			break
 		}
+		if len(rest) == 0 {
+			p.cut = true
+			break
+		}
+		p.opts = append(p.opts, rest[0])
+		rest = rest[1:]
 	case len(p.args) > 0 || !p.descend(word):
 		p.args = append(p.args, word)
 	}

@@ -24,6 +24,7 @@ func TestInterspersed(t *testing.T) {
 		"goldstream image inspect --bogus x":                   "goldstream image inspect --bogus -- x",
 		"goldstream image bogus x":                             "goldstream image bogus x",
 		"goldstream help image":                                "goldstream help image",
+		"goldstream image import x y --owner":                  "goldstream image import --owner",
 		"goldstream image inspect --owner":                     "goldstream image inspect --owner",
 		"goldstream serve --nbd a --nbd b":                     "goldstream serve --nbd a --nbd b",
 		"goldstream volume create x --image " + completionFlag: "goldstream volume create x --image " + completionFlag,

@@ -39,6 +39,9 @@ func (c *call) with(create bool, f func(*v1.Client) error) error {
 
 func (c *call) connect(create bool) (*connection, error) {
 	dir := c.String("data")
+	if dir == "" {
+		return nil, usagef("--data is empty: name the data directory, or leave the flag away for %s", defaultData)
+	}
 	for start := time.Now(); ; {
 		conn, err := c.reachDaemon(dir)
 		if conn != nil || err != nil {

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goldstream/api/v1"
-	"goldstream/blockstore"
 )
 
 // exported is what an export prints as JSON.
@@ -79,7 +78,11 @@ func (e exporting) to(dest string) (int64, error) {
 }
 
 func (e exporting) inPlace(dest string) (int64, error) {
-	f, err := os.OpenFile(dest, os.O_WRONLY, 0)
+	flag := os.O_WRONLY
+	if fi, err := os.Stat(dest); err == nil && fi.Mode().Type() == os.ModeDevice {
+		flag |= os.O_EXCL // refuses a disk that is mounted
+	}
+	f, err := os.OpenFile(dest, flag, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -93,14 +96,18 @@ func (e exporting) inPlace(dest string) (int64, error) {
 }
 
 func (e exporting) toFile(dest string) (int64, error) {
-	partial := dest + ".partial"
-	f, err := createPartial(partial)
+	// A name that nobody can have put there before; only ours until it is done.
+	f, err := os.CreateTemp(filepath.Dir(dest), "."+filepath.Base(dest)+".partial-*")
 	if err != nil {
 		return 0, err
 	}
+	partial := f.Name()
 	size, err := e.write(f, true)
 	if err == nil {
 		err = f.Sync()
+	}
+	if err == nil {
+		err = f.Chmod(exportMode(dest))
 	}
 	if err == nil {
 		err = os.Rename(partial, dest)
@@ -114,21 +121,14 @@ func (e exporting) toFile(dest string) (int64, error) {
 	return size, syncDir(filepath.Dir(dest))
 }
 
-// createPartial locks the file, so that two exports to one place do not mix.
-func createPartial(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
+// exportMode is the mode of the file that dest replaces, else the usual one.
+func exportMode(dest string) os.FileMode {
+	if fi, err := os.Stat(dest); err == nil {
+		return fi.Mode().Perm()
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("another export writes to %s: %w", path, blockstore.ErrInUse)
-	}
-	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	mask := unix.Umask(0)
+	unix.Umask(mask)
+	return 0o666 &^ os.FileMode(mask)
 }
 
 func syncDir(path string) error {

@@ -93,7 +93,6 @@ type killOp struct {
 	cmd, flags uint16
 	off        int64
 	data       []byte // of the range
-	history    string
 }
 
 // cycle starts the daemon, checks what the last kill left, writes and kills.

@@ -1,0 +1,111 @@
+package nbd
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// openExport has one device and a hook in Open.
+type openExport struct {
+	Device
+	open func()
+}
+
+func (o openExport) Open(context.Context, string) (Device, error) {
+	if o.open != nil {
+		o.open()
+	}
+	return o.Device, nil
+}
+
+func (o openExport) List(context.Context) ([]ExportInfo, error) { return nil, nil }
+
+// stallingDevice holds writes from 1 MiB on until it is released.
+type stallingDevice struct {
+	*memDevice
+	release chan struct{}
+}
+
+func (d *stallingDevice) WriteAt(ctx context.Context, p []byte, off int64, fua bool) error {
+	if off >= 1<<20 {
+		<-d.release
+	}
+	return d.memDevice.WriteAt(ctx, p, off, fua)
+}
+
+// TestALeavingClientsWritesComeFirst: a kernel client whose request timer fires
+// closes the socket and sends everything again on a new one. What the old
+// connection still holds must not land after what the new one was told is
+// written (design section 0, fact 9).
+func TestALeavingClientsWritesComeFirst(t *testing.T) {
+	d := &stallingDevice{newMemDevice(64 << 20), make(chan struct{})}
+	_, path, _ := startServer(t, openExport{Device: d}, Options{})
+	old := ready(t, path, false)
+	for i := range 32 { // all of the connection's workers
+		old.send(requestBytes(cmdWrite, cmdFlagFUA, uint64(i), 1<<20+uint64(i)*4096, 4096), bytes.Repeat([]byte("x"), 4096))
+	}
+	old.send(requestBytes(cmdWrite, cmdFlagFUA, 99, 0, 4096), bytes.Repeat([]byte("A"), 4096)) // waits for a worker
+	time.Sleep(100 * time.Millisecond)
+	require.NoError(t, old.Close())
+	time.AfterFunc(300*time.Millisecond, func() { close(d.release) })
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdWrite, cmdFlagFUA, 100, 0, 4096), bytes.Repeat([]byte("B"), 4096))
+	require.Zero(t, w.simple(100))
+	time.Sleep(300 * time.Millisecond)
+	w.send(requestBytes(cmdRead, 0, 102, 0, 1))
+	require.Zero(t, w.simple(102))
+	require.Equal(t, "B", string(w.read(1)))
+}
+
+// TestALatePayloadIsNoErrorForOthers: the connection is closed, but no request
+// that was in flight is answered with an error (fact 6).
+func TestALatePayloadIsNoErrorForOthers(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	_, path, _ := startServer(t, openExport{Device: d}, Options{PayloadTimeout: 100 * time.Millisecond})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdRead, 0, 1, 0, 4096))
+	w.send(requestBytes(cmdWrite, 0, 2, 0, 4096)) // and no payload
+	b, _ := io.ReadAll(w)
+	require.Empty(t, b)
+}
+
+// TestHoldersOfTheBudgetStopNobody: clients that do not take large replies use
+// up the budget but for what small requests need.
+func TestHoldersOfTheBudgetStopNobody(t *testing.T) {
+	_, path, _ := startServer(t, openExport{Device: newMemDevice(64 << 20)}, Options{MaxBytes: 128 << 20})
+	for range 5 {
+		ready(t, path, false).send(requestBytes(cmdRead, 0, 1, 0, 32<<20))
+	}
+	time.Sleep(200 * time.Millisecond)
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdFlush, 0, 7, 0, 0))
+	require.Zero(t, w.simple(7))
+	w.send(requestBytes(cmdRead, 0, 8, 0, 4096))
+	require.Zero(t, w.simple(8))
+	w.read(4096)
+}
+
+// TestFenceFindsAnOpenUnderWay: a connection that is just opening the export is
+// fenced too.
+func TestFenceFindsAnOpenUnderWay(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s, path, _ := startServer(t, openExport{newMemDevice(1 << 20), func() { close(entered); <-leave }}, Options{})
+	w := greeted(t, path, 3)
+	w.option(optGo, goData("disk"))
+	<-entered
+	fenced := make(chan error, 1)
+	go func() { fenced <- s.Fence(context.Background(), "disk") }()
+	select {
+	case <-fenced:
+		require.Fail(t, "fenced while Open ran")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(leave)
+	require.NoError(t, <-fenced)
+}
