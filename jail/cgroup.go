@@ -25,13 +25,21 @@ type setting struct {
 	controller, file, value string
 }
 
-const cgroupRoot = "/sys/fs/cgroup"
+const (
+	cgroupRoot  = "/sys/fs/cgroup"
+	groupPrefix = "goldstream-jail-"
+
+	// staleAge is how old an empty group is before it counts as left over: it
+	// is older than any set-up takes.
+	staleAge = time.Minute
+)
 
 // joinCgroup puts the process into new groups below our own and says what
 // could not be limited. Limits by cgroup are a layer, not a condition: the
 // RLIMITs hold anyway.
 func joinCgroup(pid int, l Limits) (*cgroup, string) {
-	name := "goldstream-jail-" + randomName()
+	// The name says whose group it is, for sweep.
+	name := fmt.Sprintf("%s%d-%s", groupPrefix, os.Getpid(), randomName())
 	c := &cgroup{}
 	var err error
 	if unified() {
@@ -123,6 +131,7 @@ func hasFields(text string, wanted ...string) bool {
 
 // join makes the group, sets its limits and only then moves the process.
 func (c *cgroup) join(pid int, dir string, settings []setting) error {
+	sweep(filepath.Dir(dir))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -137,6 +146,20 @@ func (c *cgroup) join(pid int, dir string, settings []setting) error {
 	}
 	errs = append(errs, write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)))
 	return errors.Join(errs...)
+}
+
+// sweep removes groups whose owner was killed before it could. Only empty ones
+// can be removed.
+func sweep(parent string) {
+	left, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
+	for _, dir := range left {
+		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupPrefix), "-")
+		pid, err := strconv.Atoi(owner)
+		fi, statErr := os.Stat(dir)
+		if err == nil && statErr == nil && time.Since(fi.ModTime()) > staleAge && unix.Kill(pid, 0) == unix.ESRCH {
+			_ = os.Remove(dir)
+		}
+	}
 }
 
 // ownGroup reads our path in the hierarchy of a controller; "" is v2.

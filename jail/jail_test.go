@@ -348,7 +348,7 @@ func TestCancelKills(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // more than any set-up takes
 	defer cancel()
 	p, err := Start(ctx, helperSpec(t, "sleep"))
 	require.NoError(t, err)
@@ -381,7 +381,7 @@ func TestParentDeathKillsTheJail(t *testing.T) {
 	_ = cmd.Wait()
 	// An orphan is reaped by whoever is init here; a zombie is dead enough.
 	require.Eventually(t, func() bool { return dead(pid) }, 5*time.Second, 10*time.Millisecond)
-	removeStaleGroups(t)
+	removeGroups(t, cmd.Process.Pid)
 }
 
 func dead(pid int) bool {
@@ -391,28 +391,29 @@ func dead(pid int) bool {
 
 func assertNoGroups(t testing.TB) {
 	t.Helper()
-	assert.Empty(t, jailGroups(t))
+	assert.Empty(t, jailGroups(t, os.Getpid()))
 }
 
-func jailGroups(t testing.TB) (found []string) {
+// jailGroups lists the groups that a process has made.
+func jailGroups(t testing.TB, owner int) (found []string) {
 	t.Helper()
 	for _, controller := range []string{"memory", "pids"} {
 		own, err := ownGroup(controller)
 		if err != nil {
 			continue
 		}
-		match, err := filepath.Glob(filepath.Join(cgroupRoot, controller, own, "goldstream-jail-*"))
+		match, err := filepath.Glob(filepath.Join(cgroupRoot, controller, own, fmt.Sprintf("%s%d-*", groupPrefix, owner)))
 		require.NoError(t, err)
 		found = append(found, match...)
 	}
 	return found
 }
 
-// removeStaleGroups cleans what a killed parent could not.
-func removeStaleGroups(t testing.TB) {
+// removeGroups cleans what a killed parent could not.
+func removeGroups(t testing.TB, owner int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		for _, dir := range jailGroups(t) {
+		for _, dir := range jailGroups(t, owner) {
 			if os.Remove(dir) != nil {
 				return false
 			}
