@@ -45,7 +45,7 @@ func disk(n int, seed uint64) []byte {
 func tool(t testing.TB, dir, name string, args ...string) []byte {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed (make deps)", name)
+		t.Fatalf("%s is not installed (make deps)", name)
 	}
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
