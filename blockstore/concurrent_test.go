@@ -222,5 +222,10 @@ func TestFewDescriptors(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(s.layersDir(), "*", "*"))
 	require.NoError(t, err)
 	require.Len(t, files, volumes+1)
+	for i := range 3 { // files in use and unsynced ones were passed over; now none is
+		d := openVolume(t, s, fmt.Sprintf("v%d", i))
+		readAll(t, d)
+		require.NoError(t, d.Close())
+	}
 	require.LessOrEqual(t, len(s.files.mu.open), o.OpenFiles+1)
 }

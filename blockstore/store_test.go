@@ -71,13 +71,11 @@ func (m *memorySource) Close() error             { return nil }
 // pattern makes size bytes in which most are zero and the rest is random.
 func pattern(seed uint64, size int) []byte {
 	rng := rand.New(rand.NewPCG(seed, 1))
+	noise := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
 	b := make([]byte, size)
 	for range 1 + size/(256<<10) {
 		at := rng.IntN(size)
-		run := b[at:min(size, at+rng.IntN(128<<10))]
-		for i := range run {
-			run[i] = byte(rng.Uint32())
-		}
+		_, _ = noise.Read(b[at:min(size, at+rng.IntN(128<<10))])
 	}
 	return b
 }
