@@ -40,7 +40,7 @@ func (r *run) nbd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rounds, seconds, jobs := 5, 4, workloads
+	rounds, seconds, jobs := 9, 2, workloads
 	if r.short {
 		rounds, seconds, jobs = 3, 2, workloads[:2]
 	}
