@@ -233,10 +233,14 @@ func TestDataFileIsRefused(t *testing.T) {
 	refused(t, path, "external data file")
 }
 
+// qemu-img makes the old cipher only: for LUKS it measures the machine's speed
+// first and fails where that is too unsteady. The header tells the two apart.
 func TestEncryptedIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q")
 	qemuImg(t, "create", "-q", "--object", "secret,id=s,data=abc", "-f", "qcow2",
-		"-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", path, "1M")
+		"-o", "encrypt.format=aes,encrypt.key-secret=s", path, "1M")
+	refused(t, path, "encrypted")
+	patch(t, path, 32, []byte{0, 0, 0, 2}) // crypt_method, docs/interop/qcow2.txt
 	refused(t, path, "encrypted")
 }
 
