@@ -62,7 +62,8 @@ func Dial(ctx context.Context, network, address, export string) (*Client, error)
 // newClient does the handshake on nc, which stays the caller's to close if it
 // fails.
 func newClient(ctx context.Context, nc net.Conn, export string) (*Client, error) {
-	c := &Client{nc: nc, in: reader{nc: nc, buf: make([]byte, readBufferSize)}, maxBlock: maxPayload}
+	c := &Client{nc: nc, maxBlock: maxPayload}
+	c.in.init(nc)
 	c.mu.calls = make(map[uint64]*call)
 	c.done = make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })

@@ -178,8 +178,9 @@ func TestClientServerGone(t *testing.T) {
 func hostile(t testing.TB, structured bool, reply []byte) *Client {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = theirs.Close() })
-	c := &Client{nc: ours, in: reader{nc: ours, buf: make([]byte, readBufferSize)}, size: 1 << 20,
+	c := &Client{nc: ours, size: 1 << 20,
 		maxBlock: maxPayload, structured: structured, allocation: structured, contextID: 7, flags: flagFlush}
+	c.in.init(ours)
 	c.mu.calls = make(map[uint64]*call)
 	c.done = make(chan struct{})
 	go c.receive()

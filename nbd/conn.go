@@ -75,7 +75,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.in = reader{nc: nc, buf: make([]byte, readBufferSize)}
+	c.in.init(nc)
 	return c
 }
 
@@ -89,6 +89,7 @@ func remoteName(nc net.Conn) string {
 // serve is the connection's life, from greeting to close.
 func (c *conn) serve() {
 	defer close(c.done)
+	defer func() { c.in.forget(); c.in.release() }()
 	defer c.nc.Close()
 	defer c.cancel()
 	defer c.closeDevice()
@@ -125,7 +126,7 @@ func (c *conn) begin() {
 	q.maxReqs, q.maxBytes = o.MaxInFlight, o.MaxInFlightBytes
 	q.room = sync.NewCond(&q.mu)
 	q.broke = c.broke
-	c.jobs.init(o.MaxInFlight, o.ConnectionWorkers)
+	c.jobs.init(o.ConnectionWorkers)
 	c.workFn, c.pumpFn = c.work, c.pumpRest
 	c.ended = make(chan error, 1)
 	c.role.timer = time.AfterFunc(time.Hour, c.superviseReader)
@@ -177,11 +178,11 @@ func (c *conn) linger() {
 	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
 	left := lingerBytes
 	for left > 0 {
-		n, err := c.nc.Read(c.in.buf)
-		if err != nil {
+		c.in.forget()
+		if c.in.fill(1) != nil {
 			return
 		}
-		left -= n
+		left -= c.in.buffered()
 	}
 }
 

@@ -23,25 +23,33 @@ type jobQueue struct {
 
 	mu struct {
 		sync.Mutex
-		ring     []job // as many as requests may be in flight: never full
+		ring     []job // grows to what was ever in line at once
 		head, n  int
 		workers  int
 		starting bool // one of workers has not called pop yet
 	}
 }
 
-func (q *jobQueue) init(capacity, workers int) {
-	q.maxWorkers = workers
-	q.mu.ring = make([]job, capacity)
-}
+func (q *jobQueue) init(workers int) { q.maxWorkers = workers }
 
 // push queues j and reports whether the caller shall start a worker.
 func (q *jobQueue) push(j job) (start bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.mu.n == len(q.mu.ring) {
+		q.growLocked()
+	}
 	q.mu.ring[(q.mu.head+q.mu.n)%len(q.mu.ring)] = j
 	q.mu.n++
 	return q.startLocked()
+}
+
+// growLocked doubles the ring. The requests in flight are limited, and so is it.
+func (q *jobQueue) growLocked() {
+	ring := make([]job, max(4, 2*len(q.mu.ring)))
+	n := copy(ring, q.mu.ring[q.mu.head:])
+	copy(ring[n:], q.mu.ring[:q.mu.head])
+	q.mu.ring, q.mu.head = ring, 0
 }
 
 func (q *jobQueue) startLocked() bool {

@@ -14,8 +14,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	// MaxConnections bounds the open connections; more are closed at once,
-	// before the greeting. Default 4096. Each open connection costs about
-	// 80 KiB.
+	// before the greeting. Default 4096. An idle connection costs about 8 KiB.
 	MaxConnections int
 
 	// MaxInFlight bounds the requests of one connection that were read and

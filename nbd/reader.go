@@ -3,19 +3,43 @@ package nbd
 import (
 	"io"
 	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // readBufferSize is what one read of the socket may bring: 64 KiB are 2,340
-// READ headers, or 15 WRITEs of 4 KiB. Every open connection holds one.
+// READ headers, or 15 WRITEs of 4 KiB. A connection holds one only while there
+// is something in it, or to read.
 const readBufferSize = 64 << 10
 
+var readBuffers = sync.Pool{New: func() any { return new([readBufferSize]byte) }}
+
 // reader buffers what comes from the peer. Unlike bufio.Reader it lets the
-// caller see what is there without a system call, and reads long payloads
-// past the buffer.
+// caller see what is there without a system call, reads long payloads past the
+// buffer, and has no buffer while it waits on an empty socket.
 type reader struct {
 	nc   net.Conn
-	buf  []byte
+	raw  syscall.RawConn // nil if nc is no socket: then the buffer stays
+	buf  *[readBufferSize]byte
 	r, w int // buf[r:w] was read and not taken
+
+	// The call under way. They are fields so that it needs no closure.
+	n        int
+	err      error
+	readable func(fd uintptr) bool
+}
+
+func (r *reader) init(nc net.Conn) {
+	r.nc, r.raw = nc, nil
+	if s, ok := nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			r.raw = raw
+		}
+	}
+	r.readable = r.tryRead
 }
 
 // buffered returns how many bytes can be taken without reading.
@@ -26,11 +50,12 @@ func (r *reader) fill(n int) error {
 	if r.buffered() >= n {
 		return nil
 	}
-	copy(r.buf, r.buf[r.r:r.w])
-	r.w -= r.r
-	r.r = 0
+	if r.r > 0 {
+		r.w = copy(r.buf[:], r.buf[r.r:r.w])
+		r.r = 0
+	}
 	for r.w < n {
-		m, err := r.nc.Read(r.buf[r.w:])
+		m, err := r.read()
 		r.w += m
 		if r.w >= n {
 			return nil
@@ -42,6 +67,60 @@ func (r *reader) fill(n int) error {
 	return nil
 }
 
+// read reads once, to the end of the buffer.
+func (r *reader) read() (int, error) {
+	if r.raw == nil {
+		r.hold()
+		return r.nc.Read(r.buf[r.w:])
+	}
+	r.n, r.err = 0, nil
+	if err := r.raw.Read(r.readable); err != nil {
+		return 0, err
+	}
+	return r.n, r.err
+}
+
+// tryRead is called by the poller when the socket may have something. It
+// returns false to be called again.
+func (r *reader) tryRead(fd uintptr) bool {
+	r.hold()
+	for {
+		n, err := unix.Read(int(fd), r.buf[r.w:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			r.release()
+			return false
+		case err != nil:
+			r.err = os.NewSyscallError("read", err)
+		case n == 0:
+			r.err = io.EOF
+		default:
+			r.n = n
+		}
+		return true
+	}
+}
+
+// hold sees to it that there is a buffer.
+func (r *reader) hold() {
+	if r.buf == nil {
+		r.buf = readBuffers.Get().(*[readBufferSize]byte)
+	}
+}
+
+// release gives an empty buffer back.
+func (r *reader) release() {
+	if r.buf != nil && r.buffered() == 0 {
+		readBuffers.Put(r.buf)
+		r.buf, r.r, r.w = nil, 0, 0
+	}
+}
+
+// forget throws away what is buffered.
+func (r *reader) forget() { r.r = r.w }
+
 // midway says that a message was cut when an end of file came inside one.
 func midway(err error, got int) error {
 	if err == io.EOF && got > 0 {
@@ -52,7 +131,10 @@ func midway(err error, got int) error {
 
 // take returns the next n buffered bytes, valid until the next fill.
 func (r *reader) take(n int) []byte {
-	b := r.buf[r.r : r.r+n]
+	if n == 0 {
+		return nil
+	}
+	b := r.buf[r.r : r.r+n : r.r+n]
 	r.r += n
 	return b
 }
@@ -67,8 +149,10 @@ func (r *reader) next(n int) ([]byte, error) {
 
 // full fills p: first with what is buffered, then straight from the peer.
 func (r *reader) full(p []byte) error {
-	n := copy(p, r.buf[r.r:r.w])
-	r.r += n
+	n := 0
+	if r.buffered() > 0 {
+		n = copy(p, r.take(min(len(p), r.buffered())))
+	}
 	if n == len(p) {
 		return nil
 	}
