@@ -22,8 +22,15 @@ type hostFS interface {
 	Mkdir(path string) error // with parents; existing is fine
 	SyncDir(path string) error
 	Remove(path string) error
+	RemoveAll(path string) error // with everything below; missing is fine
+	Rename(from, to string) error
 	List(path string) ([]string, error) // names; none if the directory does not exist
+	ReadFile(path string) ([]byte, error)
 	Free(path string) (free, total int64, err error)
+	// Lock makes the caller the only owner of path until the lock is closed,
+	// and writes who that is into the file. If another has it, the error is
+	// ErrLocked and held is what that one wrote.
+	Lock(path string, who []byte) (l io.Closer, held []byte, err error)
 	Pebble() vfs.FS
 }
 
@@ -78,8 +85,11 @@ func (osFS) OpenDirect(path string) (file, error) {
 	return f, err
 }
 
-func (osFS) Mkdir(path string) error  { return os.MkdirAll(path, 0o700) }
-func (osFS) Remove(path string) error { return os.Remove(path) }
+func (osFS) Mkdir(path string) error              { return os.MkdirAll(path, 0o700) }
+func (osFS) Remove(path string) error             { return os.Remove(path) }
+func (osFS) RemoveAll(path string) error          { return os.RemoveAll(path) }
+func (osFS) Rename(from, to string) error         { return os.Rename(from, to) }
+func (osFS) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
 
 func (osFS) SyncDir(path string) error {
 	d, err := os.Open(path)
@@ -109,6 +119,31 @@ func (osFS) Free(path string) (free, total int64, err error) {
 	}
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
+
+func (osFS) Lock(path string, who []byte) (l io.Closer, held []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		held, _ = io.ReadAll(f)
+		f.Close()
+		return nil, held, ErrLocked
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt(who, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return osLock{f}, nil, nil
+}
+
+type osLock struct{ f *os.File }
+
+func (l osLock) Close() error { return errors.Join(l.f.Truncate(0), l.f.Close()) }
 
 func (osFS) Map(path string, size int) (mapping, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"golang.org/x/sys/unix"
 )
 
 // formatVersion is the newest layout of the directory that this code reads
@@ -28,7 +28,7 @@ const formatMagic = "goldstream block store, format "
 // made in an order that leaves no FORMAT file before everything else stands.
 func prepare(s *Store) error {
 	path := filepath.Join(s.dir, "FORMAT")
-	b, err := os.ReadFile(path)
+	b, err := s.fs.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return create(s, path)
 	}
@@ -58,7 +58,7 @@ func create(s *Store, formatPath string) error {
 		return err
 	}
 	// Left over from a creation that was cut short: nothing refers to it.
-	if err := os.RemoveAll(s.metaDir()); err != nil {
+	if err := s.fs.RemoveAll(s.metaDir()); err != nil {
 		return err
 	}
 	// Opened twice: the first write-ahead log of a new store is made before
@@ -88,7 +88,7 @@ func checkEmpty(s *Store) error {
 			return errf(ErrInvalid, "%s is no store and not empty (%q stands there): choose another directory", s.dir, name)
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(s.dir, "seq"))
+	b, err := s.fs.ReadFile(filepath.Join(s.dir, "seq"))
 	if err == nil && !isZero(b[:min(len(b), 8)]) {
 		return errf(ErrCorrupt, "%s has metadata but no FORMAT file: the store is damaged; restore FORMAT from a backup", s.dir)
 	}
@@ -98,15 +98,18 @@ func checkEmpty(s *Store) error {
 // writeSynced writes small files durably, in the given order.
 func writeSynced(s *Store, content map[string][]byte, order ...string) error {
 	for _, path := range order {
-		f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		fresh := path + ".new"
+		if err := s.fs.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		f, err := s.fs.Create(fresh)
 		if err != nil {
 			return err
 		}
-		_, err = f.Write(content[path])
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		if err := errors.Join(f.WriteAt(content[path], 0), f.Datasync(), f.Close()); err != nil {
 			return err
 		}
-		if err := os.Rename(path+".new", path); err != nil {
+		if err := s.fs.Rename(fresh, path); err != nil {
 			return err
 		}
 		if err := s.fs.SyncDir(s.dir); err != nil {
@@ -130,7 +133,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 }
 
 func (s *Store) exists() bool {
-	_, err := os.Stat(filepath.Join(s.dir, "FORMAT"))
+	_, err := s.fs.ReadFile(filepath.Join(s.dir, "FORMAT"))
 	return err == nil
 }
 
@@ -205,9 +208,6 @@ func (f logFile) Close() error {
 	return err
 }
 
-// ownerLock is the exclusive right to a store's directory.
-type ownerLock struct{ f *os.File }
-
 // owner is what the LOCK file says.
 type owner struct {
 	PID     int       `json:"pid"`
@@ -215,33 +215,23 @@ type owner struct {
 	Started time.Time `json:"started"`
 }
 
-func lockOwner(dir string) (*ownerLock, error) {
-	path := filepath.Join(dir, "LOCK")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the store's lock: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		var o owner
-		if json.NewDecoder(f).Decode(&o) == nil && o.PID != 0 {
-			return nil, errf(ErrLocked, "the store in %s is used by process %d on %s since %s: stop it first, or use its commands",
-				dir, o.PID, o.Host, o.Started.Format(time.RFC3339))
-		}
-		return nil, errf(ErrLocked, "the store in %s is used by another process: stop it first", dir)
-	}
+// lockOwner takes the exclusive right to a store's directory.
+func lockOwner(fs hostFS, dir string) (io.Closer, error) {
 	host, _ := os.Hostname()
-	b, _ := json.Marshal(owner{PID: os.Getpid(), Host: host, Started: time.Now().UTC().Truncate(time.Second)})
-	err = errors.Join(f.Truncate(0), func() error { _, err := f.WriteAt(append(b, '\n'), 0); return err }())
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("cannot write the store's lock: %w", err)
+	who, _ := json.Marshal(owner{PID: os.Getpid(), Host: host, Started: time.Now().UTC().Truncate(time.Second)})
+	l, held, err := fs.Lock(filepath.Join(dir, "LOCK"), append(who, '\n'))
+	if err == nil {
+		return l, nil
 	}
-	return &ownerLock{f}, nil
-}
-
-func (l *ownerLock) release() error {
-	return errors.Join(l.f.Truncate(0), l.f.Close())
+	if !errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("cannot lock the store: %w", err)
+	}
+	var o owner
+	if json.Unmarshal(held, &o) == nil && o.PID != 0 {
+		return nil, errf(ErrLocked, "the store in %s is used by process %d on %s since %s: stop it first, or use its commands",
+			dir, o.PID, o.Host, o.Started.Format(time.RFC3339))
+	}
+	return nil, errf(ErrLocked, "the store in %s is used by another process: stop it first", dir)
 }
 
 // witness remembers outside of Pebble how far its commits went, since a
@@ -256,7 +246,7 @@ type witness struct {
 
 func (s *Store) openWitness() error {
 	path := filepath.Join(s.dir, "seq")
-	if _, err := os.Stat(path); err != nil {
+	if _, err := s.fs.ReadFile(path); err != nil {
 		return errf(ErrCorrupt, "%s is missing: it says how far the metadata goes; restore the store from a backup", path)
 	}
 	m, err := s.fs.Map(path, 8)

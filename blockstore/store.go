@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ type Store struct {
 	dir    string
 	o      Options
 	fs     hostFS
-	lock   *ownerLock
+	lock   io.Closer
 	db     *pebble.DB
 	closed atomic.Bool
 	ready  atomic.Bool // Open has succeeded
@@ -70,7 +71,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := o.fs.Mkdir(dir); err != nil {
 		return nil, fmt.Errorf("cannot make the store's directory: %w", err)
 	}
-	lock, err := lockOwner(dir)
+	lock, err := lockOwner(o.fs, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func (s *Store) closeParts() error {
 	if s.witness != nil {
 		errs = append(errs, s.witness.close())
 	}
-	return errors.Join(append(errs, s.lock.release())...)
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
 // commit makes a batch durable. Batches become durable in the order of their
