@@ -26,8 +26,11 @@ type reclaimer struct {
 }
 
 const (
-	// punchStep is how much allocated data one step frees, in bytes.
+	// punchStep is how much allocated data one step frees, in bytes, and
+	// punchRuns in how many runs: a file in small pieces is freed at a pace
+	// that its size and not the pieces set.
 	punchStep = 64 << 20
+	punchRuns = 1000
 	// punchPause is between steps, for others' flushes.
 	punchPause = 2 * time.Millisecond
 )
@@ -205,6 +208,7 @@ func (r *reclaimer) freeFile(path string) error {
 		return err
 	}
 	defer f.Close()
+	bytes, runs := int64(0), 0 // of this step
 	for off := int64(0); ; {
 		start, end, err := f.NextData(off)
 		if err == io.EOF {
@@ -213,17 +217,18 @@ func (r *reclaimer) freeFile(path string) error {
 		if err != nil {
 			return err
 		}
-		for start < end {
-			n := min(end-start, punchStep)
-			if err := f.Punch(start, n); err != nil {
-				return err
-			}
-			start += n
-			if err := r.pause(); err != nil {
-				return err
-			}
+		off = min(end, start+punchStep)
+		if err := f.Punch(start, off-start); err != nil {
+			return err
 		}
-		off = end
+		bytes, runs = bytes+off-start, runs+1
+		if bytes < punchStep && runs < punchRuns {
+			continue
+		}
+		if err := r.pause(); err != nil {
+			return err
+		}
+		bytes, runs = 0, 0
 	}
 	return r.s.fs.Remove(path)
 }
