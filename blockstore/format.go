@@ -120,7 +120,7 @@ func writeSynced(s *Store, content map[string][]byte, order ...string) error {
 }
 
 func (s *Store) pebbleOptions() *pebble.Options {
-	return &pebble.Options{
+	o := &pebble.Options{
 		FS:                 logFS{s.fs.Pebble(), s},
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             mapMerger,
@@ -130,6 +130,10 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		MemTableSize:     8 << 20,
 		CacheSize:        16 << 20,
 	}
+	if s.o.tune != nil {
+		s.o.tune(o)
+	}
+	return o
 }
 
 func (s *Store) exists() bool {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Options tune a store. The zero value works.
@@ -32,8 +34,10 @@ type Options struct {
 	// bytes. Default 256 MiB.
 	Reserve int64
 
+	// For tests.
 	fs     hostFS
 	bootID string
+	tune   func(*pebble.Options)
 }
 
 func (o Options) withDefaults() Options {

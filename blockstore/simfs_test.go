@@ -1,0 +1,531 @@
+package blockstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
+)
+
+// crashDir is where a store is made on a simulated disk.
+const crashDir = "/host/blocks"
+
+// newHost makes a disk with an empty directory for crashDir to be made in.
+func newHost(seed uint64) *simDisk {
+	d := newSimDisk(seed)
+	_ = simFS{d}.Mkdir("/host")
+	d.root.sync()
+	return d
+}
+
+// simFS is a simDisk as the store sees it.
+type simFS struct{ d *simDisk }
+
+func pathError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: op, Path: name, Err: err}
+}
+
+// at runs an operation on a path.
+func (d *simDisk) at(kind simOp, op, name string, fn func(parent *simInode, base string, in *simInode) error) error {
+	var err error
+	fault := d.do(kind, name, nil, 1, func(int) {
+		var parent, in *simInode
+		var base string
+		if parent, base, in, err = d.find(name); err == nil {
+			err = fn(parent, base, in)
+		}
+	})
+	return pathError(op, name, cmp.Or(fault, err))
+}
+
+// existing runs an operation on what a path names.
+func (d *simDisk) existing(kind simOp, op, name string, fn func(in *simInode) error) error {
+	return d.at(kind, op, name, func(_ *simInode, _ string, in *simInode) error {
+		if in == nil {
+			return unix.ENOENT
+		}
+		return fn(in)
+	})
+}
+
+func (fs simFS) Create(name string) (file, error) {
+	var made *simInode
+	err := fs.d.at(simCreate, "open", name, func(parent *simInode, base string, in *simInode) error {
+		if in != nil {
+			return unix.EEXIST
+		}
+		made = newSimFile()
+		parent.change(dirChange{name: base, in: made})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &simFile{fs.d, made, name}, nil
+}
+
+func (fs simFS) Open(name string, write bool) (file, error) {
+	f := &simFile{d: fs.d, name: name}
+	err := fs.d.existing(simOpen, "open", name, func(in *simInode) error { f.in = in; return nil })
+	if err != nil {
+		return nil, err
+	}
+	if write {
+		return f, nil
+	}
+	return simReadOnly{f}, nil
+}
+
+func (fs simFS) OpenDirect(name string) (file, error) { return fs.Open(name, false) }
+
+func (fs simFS) Mkdir(name string) error {
+	var err error
+	fault := fs.d.do(simMkdir, name, nil, 1, func(int) {
+		in := fs.d.root
+		for _, part := range strings.Split(strings.Trim(path.Clean(name), "/"), "/") {
+			child := in.dir.entries[part]
+			if child == nil {
+				child = newSimDir()
+				child.dir.ordered = part == "meta"
+				in.change(dirChange{name: part, in: child})
+			}
+			if child.dir == nil {
+				err = unix.ENOTDIR
+				return
+			}
+			in = child
+		}
+	})
+	return pathError("mkdir", name, cmp.Or(fault, err))
+}
+
+func (fs simFS) SyncDir(name string) error {
+	return fs.d.existing(simSyncDir, "fsync", name, func(in *simInode) error {
+		fs.d.syncDir(in, name)
+		return nil
+	})
+}
+
+func (d *simDisk) syncDir(in *simInode, name string) {
+	if d.broken&mutantDirSyncLies == 0 || !strings.Contains(name, "/layers") {
+		in.sync()
+	}
+}
+
+func (fs simFS) Remove(name string) error { return simVFS(fs).Remove(name) }
+
+func (fs simFS) RemoveAll(name string) error { return simVFS(fs).RemoveAll(name) }
+
+func (fs simFS) Rename(from, to string) error { return simVFS(fs).Rename(from, to) }
+
+func (fs simFS) List(name string) ([]string, error) {
+	names, err := simVFS(fs).List(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
+}
+
+func (fs simFS) ReadFile(name string) (b []byte, err error) {
+	err = fs.d.existing(simRead, "read", name, func(in *simInode) error {
+		for _, m := range in.maps {
+			m.absorb()
+		}
+		b = make([]byte, in.size)
+		in.read(b, 0)
+		return nil
+	})
+	return b, err
+}
+
+func (simFS) Free(string) (free, total int64, err error) { return 1 << 50, 1 << 50, nil }
+
+func (fs simFS) Lock(name string, _ []byte) (io.Closer, []byte, error) {
+	l, err := simVFS(fs).Lock(name)
+	if err != nil {
+		return nil, nil, ErrLocked
+	}
+	return l, nil, nil
+}
+
+func (fs simFS) Map(name string, size int) (mapping, error) {
+	var m *simMapping
+	err := fs.d.at(simMap, "mmap", name, func(parent *simInode, base string, in *simInode) error {
+		if in == nil {
+			in = newSimFile()
+			parent.change(dirChange{name: base, in: in})
+		}
+		if in.size < int64(size) {
+			in.resize(int64(size))
+		}
+		m = &simMapping{d: fs.d, in: in, b: make([]byte, size)}
+		in.read(m.b, 0)
+		if fs.d.broken&mutantNoMappings == 0 {
+			in.maps = append(in.maps, m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *simMapping) Bytes() []byte { return m.b }
+
+func (m *simMapping) Sync() error {
+	return m.d.do(simSync, "/mapping", m.in, 1, func(int) {
+		m.absorb()
+		m.in.sync()
+	})
+}
+
+func (m *simMapping) Close() error {
+	return m.d.do(simOpen, "/mapping", nil, 1, func(int) {
+		m.absorb()
+		m.in.maps = slices.DeleteFunc(m.in.maps, func(o *simMapping) bool { return o == m })
+	})
+}
+
+func (fs simFS) Pebble() vfs.FS { return simVFS(fs) }
+
+// simFile is an open file of a layer.
+type simFile struct {
+	d    *simDisk
+	in   *simInode
+	name string
+}
+
+func (f *simFile) run(kind simOp, op string, parts int, part func(i int)) error {
+	return pathError(op, f.name, f.d.do(kind, f.name, f.in, parts, part))
+}
+
+func (f *simFile) ReadAt(p []byte, off int64) error {
+	var short bool
+	err := f.run(simRead, "read", 1, func(int) {
+		if short = off+int64(len(p)) > f.in.size; !short {
+			f.in.read(p, off)
+		}
+	})
+	if err == nil && short {
+		return pathError("read", f.name, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+func (f *simFile) TryReadAt(p []byte, off int64) bool { return f.ReadAt(p, off) == nil }
+
+func (f *simFile) WriteAt(p []byte, off int64) error {
+	return f.run(simWrite, "write", pieces(off, len(p)), func(i int) { f.in.writePart(p, off, i) })
+}
+
+func (f *simFile) Punch(off, length int64) error {
+	return f.run(simPunch, "punch hole", 1, func(int) {
+		if f.d.broken&mutantLatePunch != 0 {
+			f.d.late = append(f.d.late, lateOp{in: f.in, off: off, length: length, due: f.d.ops + f.d.rng.IntN(12)})
+			return
+		}
+		f.in.punch(off, length)
+	})
+}
+
+func (f *simFile) Truncate(size int64) error {
+	return f.run(simTruncate, "truncate", 1, func(int) { f.in.resize(size) })
+}
+
+func (f *simFile) Datasync() error {
+	return f.run(simSync, "fdatasync", 1, func(int) {
+		switch {
+		case f.d.broken&mutantDataSyncLies != 0:
+		case f.d.broken&mutantDataSyncLate != 0:
+			f.d.late = append(f.d.late, lateOp{in: f.in, sync: true})
+		default:
+			f.in.sync()
+		}
+	})
+}
+
+func (f *simFile) StartWriteback(int64, int64) error { return nil }
+func (f *simFile) Prefetch(int64, int64) error       { return nil }
+
+func (f *simFile) NextData(off int64) (start, end int64, err error) {
+	var found bool
+	err = f.run(simRead, "seek", 1, func(int) { start, end, found = f.in.nextData(off) })
+	if err == nil && !found {
+		return 0, 0, io.EOF
+	}
+	return start, end, err
+}
+
+func (f *simFile) Size() (n int64, err error) {
+	err = f.run(simRead, "stat", 1, func(int) { n = f.in.size })
+	return n, err
+}
+
+func (f *simFile) Allocated() (n int64, err error) {
+	err = f.run(simRead, "stat", 1, func(int) { n = f.in.allocated() })
+	return n, err
+}
+
+func (f *simFile) Close() error { return nil }
+
+// simReadOnly refuses changes.
+type simReadOnly struct{ *simFile }
+
+func (f simReadOnly) WriteAt([]byte, int64) error { return pathError("write", f.name, unix.EBADF) }
+func (f simReadOnly) Punch(int64, int64) error    { return pathError("punch hole", f.name, unix.EBADF) }
+func (f simReadOnly) Truncate(int64) error        { return pathError("truncate", f.name, unix.EINVAL) }
+
+// simVFS is a simDisk as Pebble sees it.
+type simVFS struct{ d *simDisk }
+
+func (fs simVFS) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
+	var made *simInode
+	err := fs.d.at(simCreate, "create", name, func(parent *simInode, base string, in *simInode) error {
+		made = newSimFile()
+		if in != nil {
+			parent.change(dirChange{name: base})
+		}
+		parent.change(dirChange{name: base, in: made})
+		return nil
+	})
+	return fs.open(name, made, err)
+}
+
+func (fs simVFS) open(name string, in *simInode, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &simVFile{simFile: simFile{fs.d, in, name}}, nil
+}
+
+func (fs simVFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	var found *simInode
+	err := fs.d.existing(simOpen, "open", name, func(in *simInode) error { found = in; return nil })
+	return fs.open(name, found, err)
+}
+
+func (fs simVFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return fs.Create(name, c)
+	}
+	return f, err
+}
+
+func (fs simVFS) OpenDir(name string) (vfs.File, error) { return fs.Open(name) }
+
+func (fs simVFS) Link(from, to string) error {
+	var linked *simInode
+	if err := fs.d.existing(simRead, "link", from, func(in *simInode) error { linked = in; return nil }); err != nil {
+		return err
+	}
+	return fs.d.at(simCreate, "link", to, func(parent *simInode, base string, in *simInode) error {
+		if in != nil {
+			return unix.EEXIST
+		}
+		parent.change(dirChange{name: base, in: linked})
+		return nil
+	})
+}
+
+func (fs simVFS) Remove(name string) error {
+	return fs.d.at(simRemove, "remove", name, func(parent *simInode, base string, in *simInode) error {
+		switch {
+		case in == nil:
+			return unix.ENOENT
+		case in.dir != nil && len(in.dir.entries) > 0:
+			return unix.ENOTEMPTY
+		}
+		parent.change(dirChange{name: base})
+		return nil
+	})
+}
+
+func (fs simVFS) RemoveAll(name string) error {
+	names, err := fs.List(name)
+	if err == nil {
+		for _, child := range names {
+			if err := fs.RemoveAll(path.Join(name, child)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := fs.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (fs simVFS) Rename(from, to string) error {
+	return fs.d.at(simRename, "rename", from, func(parent *simInode, base string, in *simInode) error {
+		if in == nil {
+			return unix.ENOENT
+		}
+		if path.Dir(path.Clean(from)) != path.Dir(path.Clean(to)) {
+			return fmt.Errorf("rename to another directory: %w", unix.EXDEV)
+		}
+		parent.change(dirChange{name: path.Base(to), in: in, from: base})
+		return nil
+	})
+}
+
+func (fs simVFS) ReuseForWrite(from, to string, _ vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.Rename(from, to); err != nil {
+		return nil, err
+	}
+	return fs.Open(to)
+}
+
+func (fs simVFS) MkdirAll(name string, _ os.FileMode) error { return simFS(fs).Mkdir(name) }
+
+func (fs simVFS) Lock(name string) (io.Closer, error) {
+	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	fs.d.mu.Lock()
+	defer fs.d.mu.Unlock()
+	if fs.d.locks[name] {
+		return nil, pathError("lock", name, unix.EAGAIN)
+	}
+	fs.d.locks[name] = true
+	return &simLock{f, fs.d, name}, nil
+}
+
+type simLock struct {
+	vfs.File
+	d    *simDisk
+	name string
+}
+
+func (l *simLock) Close() error {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	delete(l.d.locks, l.name)
+	return l.File.Close()
+}
+
+func (fs simVFS) List(name string) (names []string, err error) {
+	err = fs.d.existing(simList, "list", name, func(in *simInode) error {
+		if in.dir == nil {
+			return unix.ENOTDIR
+		}
+		names = slices.Sorted(maps.Keys(in.dir.entries))
+		return nil
+	})
+	return names, err
+}
+
+func (fs simVFS) Stat(name string) (info vfs.FileInfo, err error) {
+	err = fs.d.existing(simRead, "stat", name, func(in *simInode) error {
+		info = simInfo{path.Base(name), in.size, in.dir != nil}
+		return nil
+	})
+	return info, err
+}
+
+func (simVFS) PathBase(name string) string    { return path.Base(name) }
+func (simVFS) PathJoin(elem ...string) string { return path.Join(elem...) }
+func (simVFS) PathDir(name string) string     { return path.Dir(name) }
+func (simVFS) Unwrap() vfs.FS                 { return nil }
+
+func (simVFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: 1 << 50, TotalBytes: 1 << 50}, nil
+}
+
+// simInfo describes a file.
+type simInfo struct {
+	name string
+	size int64
+	dir  bool
+}
+
+func (i simInfo) Name() string           { return i.name }
+func (i simInfo) Size() int64            { return i.size }
+func (i simInfo) IsDir() bool            { return i.dir }
+func (i simInfo) ModTime() time.Time     { return time.Time{} }
+func (i simInfo) Sys() any               { return nil }
+func (i simInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
+func (i simInfo) Mode() os.FileMode {
+	if i.dir {
+		return os.ModeDir | 0o700
+	}
+	return 0o600
+}
+
+// simVFile is a file that Pebble has open. Pebble uses one from one goroutine.
+type simVFile struct {
+	simFile
+	pos int64
+}
+
+func (f *simVFile) ReadAt(p []byte, off int64) (n int, err error) {
+	err = f.run(simRead, "read", 1, func(int) {
+		n = int(max(0, min(int64(len(p)), f.in.size-off)))
+		f.in.read(p[:n], off)
+	})
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (f *simVFile) Read(p []byte) (int, error) {
+	n, err := f.ReadAt(p, f.pos)
+	f.pos += int64(n)
+	if n > 0 && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+func (f *simVFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.simFile.WriteAt(p, off); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (f *simVFile) Write(p []byte) (int, error) {
+	n, err := f.WriteAt(p, f.pos)
+	f.pos += int64(n)
+	return n, err
+}
+
+func (f *simVFile) Sync() error {
+	return f.run(simSync, "fsync", 1, func(int) {
+		switch {
+		case f.in.dir != nil:
+			f.d.syncDir(f.in, f.name)
+		case f.d.broken&mutantLogSyncLies != 0 && isLog(f.name):
+		default:
+			f.in.sync()
+		}
+		if isLog(f.name) {
+			f.d.syncLate()
+		}
+	})
+}
+
+func (f *simVFile) SyncData() error                { return f.Sync() }
+func (f *simVFile) SyncTo(int64) (bool, error)     { return false, nil }
+func (f *simVFile) Preallocate(int64, int64) error { return nil }
+func (f *simVFile) Prefetch(int64, int64) error    { return nil }
+func (f *simVFile) Fd() uintptr                    { return vfs.InvalidFd }
+func (f *simVFile) Stat() (info vfs.FileInfo, err error) {
+	err = f.run(simRead, "stat", 1, func(int) { info = simInfo{path.Base(f.name), f.in.size, f.in.dir != nil} })
+	return info, err
+}
