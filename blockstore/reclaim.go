@@ -191,6 +191,13 @@ func (r *reclaimer) freeData(id layerID) error {
 			return err
 		}
 	}
+	// Before the records go: a power loss may bring back a name whose removal
+	// was not synced, and nothing would know whose it is.
+	for _, dir := range []string{s.layersDir(), filepath.Dir(s.ringPath(id.lineage))} {
+		if err := s.fs.SyncDir(dir); err != nil {
+			return err
+		}
+	}
 	s.layers.Lock()
 	delete(s.layers.m, id)
 	s.layers.Unlock()
