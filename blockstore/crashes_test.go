@@ -1,9 +1,11 @@
 package blockstore
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // TestARemovalThatComesBack: a power loss right after a volume is reclaimed
@@ -33,4 +35,30 @@ func TestARemovalThatComesBack(t *testing.T) {
 		}
 	})
 	require.NoError(t, s.Close())
+}
+
+// TestAFailedWriteIsNotBroughtBack: what an intent and the file prove after a
+// write that failed is not what was read since, nor what was trimmed.
+func TestAFailedWriteIsNotBroughtBack(t *testing.T) {
+	const blocks = 64
+	d := newHost(1)
+	o := testOptions()
+	o.fs, o.bootID = simFS{d}, "boot"
+	s, err := Open(crashDir, o)
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	v := openVolume(t, s, "v")
+	d.inject(&simFault{ops: simWrite, below: "/layers", err: unix.ENOSPC})
+	require.ErrorIs(t, v.WriteAt(ctx, bytes.Repeat(block(7), blocks), 0, false), unix.ENOSPC)
+	require.True(t, isZeroLong(readAll(t, v)))
+	require.NoError(t, v.Trim(ctx, 0, blocks*BlockSize, false))
+	next := d.crash(false)
+	s.kill()
+	o.fs = simFS{next}
+	s, err = Open(crashDir, o)
+	require.NoError(t, err)
+	v = openVolume(t, s, "v")
+	require.True(t, isZeroLong(readAll(t, v)))
+	finish(t, s, v)
 }

@@ -1,6 +1,9 @@
 package blockstore
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // write stores p at off. Its blocks are locked against other changes for the
 // whole of it.
@@ -41,7 +44,10 @@ func (v *volume) begin() error {
 func (v *volume) writePiece(p []byte, off int64) error {
 	aligned := off&(BlockSize-1) == 0 && len(p)&(BlockSize-1) == 0
 	for {
-		done, err := v.tryWrite(p, off, aligned)
+		done, void, err := v.tryWrite(p, off, aligned)
+		if void {
+			err = errors.Join(err, v.flush())
+		}
 		if done || err != nil {
 			return err
 		}
@@ -85,36 +91,40 @@ func (v *volume) fill(whole *fillBuffer, p []byte, off int64) ([]byte, int64, er
 
 // tryWrite writes p under the gate. It reports false if the caller has to do
 // something first: fill up to whole blocks (if not aligned), else commit.
-func (v *volume) tryWrite(p []byte, off int64, aligned bool) (done bool, err error) {
+//
+// void tells that a write failed and left an intent. The file may hold what
+// proves it, so that a recovery would bring back what reads do not show, even
+// over later trims. A commit puts the intent out of force.
+func (v *volume) tryWrite(p []byte, off int64, aligned bool) (done, void bool, err error) {
 	v.gate.RLock()
 	defer v.gate.RUnlock()
 	t := v.top.Load()
 	region, in := uint32(off>>regionShift), int(off&(RegionSize-1))
 	own, err := t.writableOwn(v.s, region)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	start, end := in>>blockShift, (in+len(p)+BlockSize-1)>>blockShift
 	inPlace := own.committed(start, end)
 	if !inPlace {
 		if !aligned {
-			return false, nil
+			return false, false, nil
 		}
 		if err := v.s.space.take(int64(len(p))); err != nil {
-			return false, err
+			return false, false, err
 		}
 		if !v.ring.append(intentData, t.layer.id.version, off>>blockShift, end-start, p) {
-			return false, nil
+			return false, false, nil
 		}
 	}
 	if err := t.layer.write(p, off); err != nil {
-		return false, err
+		return false, !inPlace, err
 	}
 	if !inPlace && own.mark(start, end, true) {
 		t.dirtied(region, own)
 	}
 	v.wrote(int64(len(p)))
-	return true, nil
+	return true, false, nil
 }
 
 // write stores p in the layer's file.
