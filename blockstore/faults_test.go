@@ -170,7 +170,8 @@ func TestNoMapBeforeData(t *testing.T) {
 	seq, err := s.flushedSeq(d.v.entry.lineage.id)
 	require.NoError(t, err)
 	require.Zero(t, seq)
-	finish(t, s, d)
+	require.ErrorIs(t, d.Close(), ErrFailed)
+	finish(t, s)
 }
 
 func TestFlushCoversOtherHandles(t *testing.T) {

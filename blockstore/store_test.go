@@ -453,10 +453,10 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	broken.Store(false)
 	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
 	require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
-	require.NoError(t, d.Close())
+	require.ErrorIs(t, d.Close(), ErrFailed)
 	d = openVolume(t, s, "v")
 	require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
-	require.NoError(t, d.Close())
+	require.ErrorIs(t, d.Close(), ErrFailed)
 
 	d = openVolume(t, s, "other")
 	require.NoError(t, d.WriteAt(ctx, b, 0, true), "neighbours go on")

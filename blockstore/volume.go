@@ -120,10 +120,14 @@ func (s *Store) attach(e *volumeEntry) (*volume, error) {
 func (s *Store) detach(e *volumeEntry) error {
 	e.mu.Lock()
 	var err error
-	// A volume that failed stays open: another open would forget that it did.
-	if e.refs--; e.refs == 0 && e.open.failed.Load() == nil {
-		err = e.open.close()
+	if e.refs--; e.refs == 0 {
 		if e.open.failed.Load() == nil {
+			err = e.open.close()
+		}
+		// A volume that failed stays open: another open would forget that it did.
+		if failed := e.open.failed.Load(); failed != nil {
+			err = *failed
+		} else {
 			e.open = nil
 		}
 	}
