@@ -16,7 +16,10 @@ type layer struct {
 	files *fileTable
 	dir   string
 
-	sealed   atomic.Bool // files are opened read-only
+	sealed atomic.Bool // files are opened read-only
+	// failed is why nothing is read any more: a sync failed, so what the
+	// kernel shows may turn into what the disk has at any time.
+	failed   atomic.Pointer[error]
 	segments atomic.Pointer[[]*segment]
 	mu       sync.Mutex // growing segments
 }
@@ -211,6 +214,9 @@ func (l *layer) with(off int64, fn func(f file, at int64) error) error {
 
 // read fills p from the layer's data.
 func (l *layer) read(p []byte, off int64) error {
+	if err := l.failed.Load(); err != nil {
+		return *err
+	}
 	return l.with(off, func(f file, at int64) error { return f.ReadAt(p, at) })
 }
 
@@ -226,6 +232,9 @@ func (l *layer) prefetch(off, length int64) error {
 
 // tryRead is read for data that is in memory in a file that is open.
 func (l *layer) tryRead(p []byte, off int64) bool {
+	if l.failed.Load() != nil {
+		return false
+	}
 	s, at := l.segmentAt(off)
 	h := s.tryAcquire()
 	if h == nil {

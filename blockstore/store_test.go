@@ -456,6 +456,9 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	require.ErrorIs(t, d.Close(), ErrFailed)
 	d = openVolume(t, s, "v")
 	require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
+	require.ErrorIs(t, d.ReadAt(ctx, b, BlockSize), ErrFailed, "it may not be on the disk")
+	require.False(t, d.TryReadAt(b, BlockSize))
+	require.NoError(t, d.ReadAt(ctx, b, 2*BlockSize), "what was never written reads as before")
 	require.ErrorIs(t, d.Close(), ErrFailed)
 
 	d = openVolume(t, s, "other")
@@ -470,6 +473,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 
 	s = open("boot-2")
 	d = openVolume(t, s, "v")
+	require.EqualValues(t, 1, firstByte(t, d, 0))
 	require.NoError(t, d.WriteAt(ctx, b, 2*BlockSize, true))
 	info, err := s.Volume(ctx, "v")
 	require.NoError(t, err)

@@ -250,11 +250,13 @@ func (v *volume) usable() error {
 	return v.s.usable()
 }
 
-// fail ends writing to the volume: after a failed sync the kernel may have
-// dropped the data and says so only once.
+// fail ends the use of the volume's layer: after a failed sync the kernel may
+// have dropped the data, and says so only once. What lies below stays readable.
 func (v *volume) fail(cause error) error {
 	err := errf(ErrFailed, "volume %q takes no more writes, since a sync of its data failed: %v; unflushed writes may be lost", v.entry.name, cause)
 	if v.failed.CompareAndSwap(nil, &err) {
+		unread := errf(ErrFailed, "volume %q: what was written to it is not read any more, since a sync of its data failed: %v; restart the host to see what the disk holds", v.entry.name, cause)
+		v.top.Load().layer.failed.Store(&unread)
 		v.s.o.Logger.Error("volume failed", "volume", v.entry.name, "cause", cause)
 		b := v.s.db.NewBatch()
 		putJSON(b, lineageKey(prefixOpen, v.entry.lineage.id), openMark{
