@@ -13,7 +13,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast bench lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long bench lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -37,6 +37,9 @@ test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 10 m
 
 test-fast: check-go ## the short tests, without the race detector
 	$(GO) test -short -timeout 5m ./...
+
+test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
+	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore
 
 bench: deps build ## measure against peers; SHORT=1 for a quick look
 	$(GO) run ./bench $(if $(SHORT),-short)
@@ -72,4 +75,4 @@ clean: ## remove what was built; the golden image in .cache too
 	rm -rf bin .cache
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
