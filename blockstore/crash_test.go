@@ -114,7 +114,7 @@ func runCrash(seed uint64, mode crashMode, mutant crashMutant) error {
 	}
 	r.disk.broken = mutant.disk
 	defer r.end()
-	for range 2 + r.rng.IntN(3) {
+	for rounds := 2 + r.rng.IntN(3); rounds > 0 && r.failed == nil; rounds-- {
 		r.arm()
 		for !r.open() && r.failed == nil {
 		}
@@ -165,6 +165,7 @@ func (r *crashRun) options() Options {
 	}
 	o.fs, o.bootID = simFS{r.disk}, fmt.Sprint(r.boot)
 	o.CommitInterval, o.CommitBytes, o.OpenFiles = r.interval, r.bytes, 1+r.rng.IntN(8)
+	r.mutant.options(&o)
 	o.tune = func(p *pebble.Options) {
 		p.MemTableSize, p.CacheSize = r.memory, 256<<10
 		p.MemTableStopWritesThreshold = 4

@@ -38,6 +38,11 @@ type Options struct {
 	fs     hostFS
 	bootID string
 	tune   func(*pebble.Options)
+	// Hooks that make a store break its promises, for the tests to find out:
+	// one may hold a batch back, or put another before it; the other leaves
+	// the write gate open under a seal.
+	reorder  func(b *pebble.Batch, commit func(*pebble.Batch) error) error
+	openGate bool
 }
 
 func (o Options) withDefaults() Options {

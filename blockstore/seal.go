@@ -91,8 +91,10 @@ func (v *volume) restack(put func(old *top, b *pebble.Batch), swap func(old *top
 		if err := v.usable(); err != nil {
 			return err
 		}
-		v.gate.Lock()
-		defer v.gate.Unlock()
+		if !v.s.o.openGate {
+			v.gate.Lock()
+			defer v.gate.Unlock()
+		}
 		old := v.top.Load()
 		d, err := v.takeLocked()
 		if err != nil {

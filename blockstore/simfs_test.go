@@ -247,9 +247,9 @@ func (f *simFile) Truncate(size int64) error {
 
 func (f *simFile) Datasync() error {
 	return f.run(simSync, "fdatasync", 1, func(int) {
-		switch {
-		case f.d.broken&mutantDataSyncLies != 0:
-		case f.d.broken&mutantDataSyncLate != 0:
+		switch data := strings.Contains(f.name, "/layers/"); {
+		case data && f.d.broken&mutantDataSyncLies != 0:
+		case data && f.d.broken&mutantDataSyncLate != 0:
 			f.d.late = append(f.d.late, lateOp{in: f.in, sync: true})
 		default:
 			f.in.sync()

@@ -165,6 +165,13 @@ func (s *Store) closeParts() error {
 // sequence numbers; when commit returns nil, the sequence of the batch is in
 // the witness, and an open that finds less refuses.
 func (s *Store) commit(b *pebble.Batch) error {
+	if s.o.reorder != nil {
+		return s.o.reorder(b, s.apply)
+	}
+	return s.apply(b)
+}
+
+func (s *Store) apply(b *pebble.Batch) error {
 	s.commitMu.Lock()
 	if err := s.usable(); err != nil {
 		s.commitMu.Unlock()
