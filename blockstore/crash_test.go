@@ -83,7 +83,7 @@ type crashRun struct {
 	s      *Store
 
 	boot      int
-	uncertain atomic.Bool // a volume has failed in this boot
+	uncertain *atomic.Bool // a volume has failed in this boot
 	interval  time.Duration
 	bytes     int64
 	memory    uint64 // of Pebble's memtables
@@ -92,11 +92,13 @@ type crashRun struct {
 	names     int
 	log       []string
 	failed    error
-	buf       []byte
+	// noMetadata says that a commit of the metadata may have failed.
+	noMetadata bool
+	buf        []byte
 }
 
 func newCrashRun(seed uint64, mode crashMode, mutant crashMutant) *crashRun {
-	r := &crashRun{crashModel: newCrashModel(), rng: rand.New(rand.NewPCG(seed, 1)), mode: mode, mutant: mutant, boot: 1}
+	r := &crashRun{crashModel: newCrashModel(), rng: rand.New(rand.NewPCG(seed, 1)), mode: mode, mutant: mutant, boot: 1, uncertain: new(atomic.Bool)}
 	r.interval = []time.Duration{time.Hour, time.Hour, 200 * time.Microsecond, 3 * time.Millisecond}[r.rng.IntN(4)]
 	r.bytes = []int64{1 << 40, 1 << 40, 256 << 10, 16 << 10}[r.rng.IntN(4)]
 	r.large = r.rng.IntN(16) == 0
@@ -224,6 +226,10 @@ func (r *crashRun) check(err error, format string, args ...any) (ok bool) {
 	r.fail(format+": %w", append(args, err)...)
 	return false
 }
+
+// undone tells that an operation that was refused did not happen. Where the
+// metadata cannot be written, that is not known.
+func (r *crashRun) undone(err error) bool { return err != nil && !r.died() && !r.noMetadata }
 
 // stop ends the process: by the crash that is armed, by one now, or, rarely,
 // in good order.
@@ -556,7 +562,7 @@ func (r *crashRun) importImage() {
 	_, err := r.s.ImportImage(ctx, &memorySource{data: img.content}, ImportRequest{Name: img.name})
 	if r.check(err, "import") {
 		img.doubt = noDoubt
-	} else if err != nil && !r.died() {
+	} else if r.undone(err) {
 		delete(r.images, img.name)
 	}
 }
@@ -713,7 +719,7 @@ func (r *crashRun) captureImage(v *crashVolume) {
 		img.doubt, img.from = noDoubt, nil
 		r.flushed(v, img.at)
 		r.compareImage(img)
-	case err != nil && !r.died():
+	case r.undone(err):
 		delete(r.images, img.name)
 	}
 }
@@ -727,7 +733,7 @@ func (r *crashRun) growVolume(v *crashVolume) {
 	_, err := r.s.GrowVolume(ctx, v.name, v.larger)
 	if r.check(err, "grow %s", v.name) {
 		v.grow(v.larger)
-	} else if err != nil && !r.died() {
+	} else if r.undone(err) {
 		r.compareVolume(v) // it may have grown
 	}
 }
@@ -741,6 +747,9 @@ func (r *crashRun) delete() {
 }
 
 func (r *crashRun) deleteVolume(v *crashVolume) {
+	if v.doubt != noDoubt {
+		return
+	}
 	r.say("delete %s", v.name)
 	r.closeVolume(v)
 	if r.died() || r.failed != nil {
@@ -750,17 +759,21 @@ func (r *crashRun) deleteVolume(v *crashVolume) {
 	err := r.s.DeleteVolume(ctx, v.name, "")
 	if r.check(err, "delete %s", v.name) {
 		delete(r.volumes, v.name)
-	} else if !r.died() {
+	} else if r.undone(err) {
 		v.doubt = noDoubt
 	}
 }
 
 func (r *crashRun) deleteImage(img *crashImage) {
+	if img.doubt != noDoubt {
+		return
+	}
 	r.say("delete %s", img.name)
 	img.doubt = beingDeleted
-	if r.check(r.s.DeleteImage(ctx, img.name, ""), "delete %s", img.name) {
+	err := r.s.DeleteImage(ctx, img.name, "")
+	if r.check(err, "delete %s", img.name) {
 		delete(r.images, img.name)
-	} else if !r.died() {
+	} else if r.undone(err) {
 		img.doubt = noDoubt
 	}
 }
@@ -846,6 +859,8 @@ func (r *crashRun) finish() {
 }
 
 func (r *crashRun) waitReclaimed() {
+	r.disk.heal()
+	r.s.reclaim.wake() // it may have given up because of a fault
 	for start := time.Now(); !r.died(); time.Sleep(20 * time.Microsecond) {
 		r.s.cat.mu.Lock()
 		n := len(r.s.cat.mu.lineages)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -166,15 +167,22 @@ func (s *Store) halt(cause error) {
 	select {}
 }
 
-// logFS is the file system given to Pebble. Where Pebble would panic, for
-// the next write-ahead log cannot be made or the last not be closed, the
-// store becomes read-only instead.
+// logFS is the file system given to Pebble. Where Pebble would panic, the
+// store becomes read-only instead: for the last write-ahead log cannot be ended
+// or the next not be made, or a directory not be synced.
 type logFS struct {
 	vfs.FS
 	s *Store
 }
 
 func isLog(path string) bool { return strings.HasSuffix(path, ".log") }
+
+// halt stands still if Pebble would panic on err.
+func (fs logFS) halt(what string, err error) {
+	if err != nil && fs.s.ready.Load() {
+		fs.s.halt(fmt.Errorf("%s: %w", what, err))
+	}
+}
 
 func (fs logFS) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.Create(path, c)
@@ -186,28 +194,74 @@ func (fs logFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.Fil
 	return fs.log(to, f, err)
 }
 
+func (fs logFS) OpenDir(path string) (vfs.File, error) {
+	f, err := fs.FS.OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return logDir{f, fs}, nil
+}
+
 func (fs logFS) log(path string, f vfs.File, err error) (vfs.File, error) {
 	if !isLog(path) {
 		return f, err
 	}
-	if err != nil && fs.s.ready.Load() {
-		fs.s.halt(fmt.Errorf("write-ahead log %s: %w", path, err))
-	}
+	fs.halt("write-ahead log", err)
 	if err != nil {
 		return nil, err
 	}
-	return logFile{f, fs.s}, nil
+	return &logFile{File: f, fs: fs}, nil
 }
 
+type logDir struct {
+	vfs.File
+	fs logFS
+}
+
+func (d logDir) Sync() error {
+	err := d.File.Sync()
+	d.fs.halt("directory of the metadata", err)
+	return err
+}
+
+// logFile is a write-ahead log. Writes and syncs that fail come back to the
+// commits that wait for them; the panic would follow when the log is closed.
 type logFile struct {
 	vfs.File
-	s *Store
+	fs     logFS
+	failed atomic.Pointer[error] // the first
 }
 
-func (f logFile) Close() error {
-	err := f.File.Close()
-	if err != nil && f.s.ready.Load() {
-		f.s.halt(fmt.Errorf("write-ahead log: %w", err))
+func (f *logFile) note(err error) error {
+	if err != nil {
+		f.failed.CompareAndSwap(nil, &err)
+	}
+	return err
+}
+
+func (f *logFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, f.note(err)
+}
+
+func (f *logFile) Sync() error     { return f.note(f.File.Sync()) }
+func (f *logFile) SyncData() error { return f.note(f.File.SyncData()) }
+
+func (f *logFile) SyncTo(n int64) (bool, error) {
+	full, err := f.File.SyncTo(n)
+	return full, f.note(err)
+}
+
+func (f *logFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	f.fs.halt("write-ahead log", err)
+	return info, err
+}
+
+func (f *logFile) Close() error {
+	err := f.note(f.File.Close())
+	if failed := f.failed.Load(); failed != nil {
+		f.fs.halt("write-ahead log", *failed)
 	}
 	return err
 }

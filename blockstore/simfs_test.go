@@ -506,7 +506,11 @@ func (f *simVFile) Write(p []byte) (int, error) {
 }
 
 func (f *simVFile) Sync() error {
-	return f.run(simSync, "fsync", 1, func(int) {
+	kind := simSync
+	if f.in.dir != nil {
+		kind = simSyncDir
+	}
+	return f.run(kind, "fsync", 1, func(int) {
 		switch {
 		case f.in.dir != nil:
 			f.d.syncDir(f.in, f.name)

@@ -33,7 +33,7 @@ type Store struct {
 	lock   io.Closer
 	db     *pebble.DB
 	closed atomic.Bool
-	ready  atomic.Bool // Open has succeeded
+	ready  atomic.Bool // between Open and Close
 	halted atomic.Bool // Pebble stands still for good
 	ops    sync.WaitGroup
 	bad    atomic.Pointer[error] // why the store no longer takes changes
@@ -148,6 +148,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closeParts() error {
+	s.ready.Store(false) // from here on Pebble returns its errors
 	var errs []error
 	if s.files != nil {
 		s.files.closeAll()
@@ -172,6 +173,10 @@ func (s *Store) commit(b *pebble.Batch) error {
 }
 
 func (s *Store) apply(b *pebble.Batch) error {
+	if err := s.usable(); err != nil { // commitMu may be held for good
+		b.Close()
+		return err
+	}
 	s.commitMu.Lock()
 	if err := s.usable(); err != nil {
 		s.commitMu.Unlock()
