@@ -44,67 +44,40 @@ type volumeRecord struct {
 
 // lineageRecord is the l record of a lineage.
 type lineageRecord struct {
-	Parent        uint64  `json:"parent,omitempty"`
-	ParentVersion uint32  `json:"parentVersion,omitempty"`
-	Sizes         []int64 `json:"sizes"` // of versions 1, 2, … tip, in bytes
-	State         string  `json:"state"`
+	Parent        uint64 `json:"parent,omitempty"`
+	ParentVersion uint32 `json:"parentVersion,omitempty"`
+	State         string `json:"state"`
 }
 
-// State of a lineage. A lineage that is live but has no name is damage: it is
-// reported and kept. One that is importing when the store opens was cut short
-// and becomes doomed.
+// State of a lineage. One that is importing when the store opens was cut short:
+// its version is doomed.
 const (
 	lineageLive      = "live"
 	lineageImporting = "importing"
-	lineageDoomed    = "doomed" // its tip has no owner any more
 )
 
 // requestRecord is the r record: what a request id made.
 type requestRecord struct {
-	Kind string          `json:"kind"` // "image", "volume", "delete-image", "delete-volume"
+	Kind string          `json:"kind"` // "image", "volume", "delete-volume" …
 	Name string          `json:"name"`
 	Info json.RawMessage `json:"info,omitempty"`
-}
-
-// lineage in memory. Fields but id and parent are guarded by catalogue.mu.
-type lineage struct {
-	id     uint64
-	parent *lineage
-	rec    lineageRecord
-
-	branches map[uint32]int // children, names and users of each version
-}
-
-func (l *lineage) tip() uint32               { return uint32(len(l.rec.Sizes)) }
-func (l *lineage) size(version uint32) int64 { return l.rec.Sizes[version-1] }
-func (l *lineage) retain(v uint32)           { l.branches[v]++ }
-func (l *lineage) newestRetained() (v uint32) { // 0: none
-	for at, n := range l.branches {
-		if n > 0 && at > v {
-			v = at
-		}
-	}
-	return v
-}
-
-func (l *lineage) unretain(v uint32) {
-	if l.branches[v]--; l.branches[v] == 0 {
-		delete(l.branches, v)
-	}
 }
 
 type imageEntry struct {
 	name    string
 	rec     imageRecord
 	lineage *lineage
-	users   int // open handles and clones being made
+	version *version
 }
 
 type volumeEntry struct {
-	name    string
-	rec     volumeRecord
-	lineage *lineage
-	users   int // open handles and operations; guarded by catalogue.mu
+	name      string
+	rec       volumeRecord
+	lineage   *lineage                  // a rollback puts another one in its place
+	snapshots map[string]*snapshotEntry // by name
+	retired   retirement                // zero for volumes in use
+	users     int                       // open handles and operations
+	exclusive bool                      // one operation wants no other users; all guarded by catalogue.mu
 
 	mu   sync.Mutex // opening, closing, growing, sealing
 	open *volume    // nil unless users have it open
@@ -120,8 +93,10 @@ type catalogue struct {
 		shut     bool
 		images   map[string]*imageEntry
 		volumes  map[string]*volumeEntry
+		retired  map[string]*volumeEntry // by ID
 		lineages map[uint64]*lineage
-		reserved map[string]bool // names being made or deleted: "i…", "v…", "r…"
+		doomed   map[*lineage]bool // that may have something to free
+		reserved map[string]bool   // names being made or deleted: "i…", "v…", "r…"
 	}
 }
 
@@ -129,71 +104,127 @@ func loadCatalogue(s *Store) (*catalogue, error) {
 	c := &catalogue{s: s}
 	c.mu.images = map[string]*imageEntry{}
 	c.mu.volumes = map[string]*volumeEntry{}
+	c.mu.retired = map[string]*volumeEntry{}
 	c.mu.lineages = map[uint64]*lineage{}
+	c.mu.doomed = map[*lineage]bool{}
 	c.mu.reserved = map[string]bool{}
-	if err := c.loadLineages(); err != nil {
-		return nil, err
-	}
-	err := scanJSON(s, prefixImage, func(name string, rec imageRecord) error {
-		l := c.mu.lineages[rec.Lineage]
-		if l == nil || rec.Version == 0 || rec.Version > l.tip() {
-			return errf(ErrCorrupt, "image %q names layer %s, which does not exist: restore the store from a backup", name, layerDir(layerID{rec.Lineage, rec.Version}))
+	for _, load := range []func() error{c.loadLineages, c.loadVersions, c.loadParents, c.loadImages, c.loadVolumes, c.loadRetired, c.loadSnapshots} {
+		if err := load(); err != nil {
+			return nil, err
 		}
-		l.retain(rec.Version)
-		c.mu.images[name] = &imageEntry{name: name, rec: rec, lineage: l}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	err = scanJSON(s, prefixVolume, func(name string, rec volumeRecord) error {
-		l := c.mu.lineages[rec.Lineage]
-		if l == nil || l.rec.State != lineageLive {
-			return errf(ErrCorrupt, "volume %q names lineage %016x, which does not exist: restore the store from a backup", name, rec.Lineage)
-		}
-		c.mu.volumes[name] = &volumeEntry{name: name, rec: rec, lineage: l}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.reportNameless()
+	c.reportUnheld()
 	return c, nil
 }
 
+const restoreBackup = "restore the store from a backup"
+
 func (c *catalogue) loadLineages() error {
-	err := scanJSON(c.s, prefixLineage, func(key string, rec lineageRecord) error {
-		if len(key) != 8 || len(rec.Sizes) == 0 {
-			return errf(ErrCorrupt, "lineage record %x is damaged: restore the store from a backup", key)
+	return scanJSON(c.s, prefixLineage, func(key string, rec lineageRecord) error {
+		if len(key) != 8 {
+			return errf(ErrCorrupt, "lineage record %x is damaged: %s", key, restoreBackup)
 		}
-		if rec.State == lineageImporting {
-			rec.State = lineageDoomed
+		l := newLineage(binary.BigEndian.Uint64([]byte(key)))
+		l.rec = rec
+		c.mu.lineages[l.id] = l
+		return nil
+	})
+}
+
+func (c *catalogue) loadVersions() error {
+	err := scanJSON(c.s, prefixVersion, func(key string, rec versionRecord) error {
+		if len(key) != 12 {
+			return errf(ErrCorrupt, "version record %x is damaged: %s", key, restoreBackup)
 		}
-		id := binary.BigEndian.Uint64([]byte(key))
-		c.mu.lineages[id] = &lineage{id: id, rec: rec, branches: map[uint32]int{}}
+		id := layerID{binary.BigEndian.Uint64([]byte(key)), binary.BigEndian.Uint32([]byte(key[8:]))}
+		l := c.mu.lineages[id.lineage]
+		if l == nil {
+			return errf(ErrCorrupt, "version %s has lost its lineage: %s", layerDir(id), restoreBackup)
+		}
+		if l.rec.State == lineageImporting {
+			rec.State = versionDoomed
+		}
+		l.add(id.version, rec)
 		return nil
 	})
 	for _, l := range c.mu.lineages {
-		if l.rec.Parent == 0 || err != nil {
-			continue
+		if l.hasDoomed() {
+			c.mu.doomed[l] = true
 		}
-		if l.parent = c.mu.lineages[l.rec.Parent]; l.parent == nil || l.rec.ParentVersion == 0 || l.rec.ParentVersion > l.parent.tip() {
-			return errf(ErrCorrupt, "lineage %016x has lost its parent %016x: restore the store from a backup", l.id, l.rec.Parent)
+		if err == nil && len(l.versions) == 0 {
+			err = errf(ErrCorrupt, "lineage %016x has lost its versions: %s", l.id, restoreBackup)
 		}
-		l.parent.retain(l.rec.ParentVersion)
 	}
 	return err
 }
 
-// reportNameless tells of lineages that nothing names. Their data is kept.
-func (c *catalogue) reportNameless() {
-	named := map[*lineage]bool{}
-	for _, v := range c.mu.volumes {
-		named[v.lineage] = true
-	}
+func (c *catalogue) loadParents() error {
 	for _, l := range c.mu.lineages {
-		if l.rec.State == lineageLive && !named[l] && len(l.branches) == 0 {
-			c.s.o.Logger.Warn("lineage without a name: kept, please report", "lineage", fmt.Sprintf("%016x", l.id))
+		if l.rec.Parent == 0 {
+			continue
+		}
+		v, err := c.versionAt(layerID{l.rec.Parent, l.rec.ParentVersion})
+		if err != nil {
+			return errf(ErrCorrupt, "lineage %016x has lost its parent: %v", l.id, err)
+		}
+		l.parent = c.mu.lineages[l.rec.Parent]
+		v.children++
+	}
+	return nil
+}
+
+// versionAt finds a version that a record names.
+func (c *catalogue) versionAt(id layerID) (*version, error) {
+	if l := c.mu.lineages[id.lineage]; l != nil {
+		if v := l.at(id.version); v != nil {
+			return v, nil
+		}
+	}
+	return nil, errf(ErrCorrupt, "layer %s does not exist: %s", layerDir(id), restoreBackup)
+}
+
+func (c *catalogue) loadImages() error {
+	return scanJSON(c.s, prefixImage, func(name string, rec imageRecord) error {
+		v, err := c.versionAt(layerID{rec.Lineage, rec.Version})
+		if err != nil {
+			return errf(ErrCorrupt, "image %q: %v", name, err)
+		}
+		v.names++
+		c.mu.images[name] = &imageEntry{name: name, rec: rec, lineage: c.mu.lineages[rec.Lineage], version: v}
+		return nil
+	})
+}
+
+// newVolumeEntry makes the entry of a volume; its lineage is the volume's.
+func newVolumeEntry(name string, rec volumeRecord, l *lineage) *volumeEntry {
+	l.writable = true
+	return &volumeEntry{name: name, rec: rec, lineage: l, snapshots: map[string]*snapshotEntry{}}
+}
+
+func (c *catalogue) loadVolumes() error {
+	return scanJSON(c.s, prefixVolume, func(name string, rec volumeRecord) error {
+		e, err := c.loadVolume(name, rec)
+		c.mu.volumes[name] = e
+		return err
+	})
+}
+
+func (c *catalogue) loadVolume(name string, rec volumeRecord) (*volumeEntry, error) {
+	l := c.mu.lineages[rec.Lineage]
+	if l == nil || l.rec.State != lineageLive || l.writable {
+		return nil, errf(ErrCorrupt, "volume %q names lineage %016x, which does not exist or is another's: %s", name, rec.Lineage, restoreBackup)
+	}
+	return newVolumeEntry(name, rec, l), nil
+}
+
+// reportUnheld tells of versions that nothing names and nobody gave up. Their
+// data is kept.
+func (c *catalogue) reportUnheld() {
+	for _, l := range c.mu.lineages {
+		for _, v := range l.versions {
+			if v.rec.State == versionLive && !v.held() && !(l.writable && v == l.tip()) {
+				c.s.o.Logger.Warn("layer without a name: kept, please report", "layer", layerDir(layerID{l.id, v.number}))
+			}
 		}
 	}
 }
@@ -245,9 +276,9 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// addLineage makes a lineage in memory with a fresh id, retaining its parent.
-// The caller holds mu.
-func (c *catalogue) addLineageLocked(parent *lineage, version uint32, size int64, state string) *lineage {
+// addLineageLocked makes a lineage in memory with a fresh id and a first
+// version, holding its parent.
+func (c *catalogue) addLineageLocked(parent *lineage, at *version, size int64, state string) *lineage {
 	var b [8]byte
 	for {
 		_, _ = rand.Read(b[:])
@@ -255,11 +286,13 @@ func (c *catalogue) addLineageLocked(parent *lineage, version uint32, size int64
 		if id == 0 || id == ^uint64(0) || c.mu.lineages[id] != nil {
 			continue
 		}
-		l := &lineage{id: id, parent: parent, branches: map[uint32]int{}, rec: lineageRecord{Sizes: []int64{size}, State: state}}
+		l := newLineage(id)
+		l.rec.State, l.parent = state, parent
 		if parent != nil {
-			l.rec.Parent, l.rec.ParentVersion = parent.id, version
-			parent.retain(version)
+			l.rec.Parent, l.rec.ParentVersion = parent.id, at.number
+			at.children++
 		}
+		l.add(1, versionRecord{Size: size})
 		c.mu.lineages[id] = l
 		return l
 	}
@@ -269,8 +302,14 @@ func (c *catalogue) addLineageLocked(parent *lineage, version uint32, size int64
 func (c *catalogue) dropLineageLocked(l *lineage) {
 	delete(c.mu.lineages, l.id)
 	if l.parent != nil {
-		l.parent.unretain(l.rec.ParentVersion)
+		l.parent.at(l.rec.ParentVersion).children--
 	}
+}
+
+// putLineage adds the records of a new lineage to a batch.
+func putLineage(b *pebble.Batch, l *lineage) {
+	putJSON(b, lineageKey(prefixLineage, l.id), l.rec)
+	putJSON(b, entryKey(layerID{l.id, 1}), l.versions[0].rec)
 }
 
 // reserve begins an operation that makes or deletes a name ("i…", "v…") and
@@ -325,21 +364,34 @@ func (c *catalogue) unreserveLocked(names ...string) {
 // repeated returns the result of a request that was done before. An id that
 // was used for something else is refused.
 func (c *catalogue) repeated(id, kind, name string, info any) (bool, error) {
-	if id == "" {
-		return false, nil
-	}
 	var rec requestRecord
-	found, err := c.s.getJSON(nameKey(prefixRequest, id), &rec)
+	found, err := c.request(id, kind, &rec)
 	if !found || err != nil {
 		return false, err
 	}
-	if rec.Kind != kind || rec.Name != name {
-		return false, errf(ErrExists, "request id %q was used before for %s %q: use a new id", id, rec.Kind, rec.Name)
+	if rec.Name != name {
+		return false, usedBefore(id, rec)
 	}
 	if info == nil {
 		return true, nil
 	}
 	return true, json.Unmarshal(rec.Info, info)
+}
+
+// request finds what a request of a kind was done for before.
+func (c *catalogue) request(id, kind string, rec *requestRecord) (found bool, err error) {
+	if id == "" {
+		return false, nil
+	}
+	found, err = c.s.getJSON(nameKey(prefixRequest, id), rec)
+	if found && rec.Kind != kind {
+		return false, usedBefore(id, *rec)
+	}
+	return found, err
+}
+
+func usedBefore(id string, rec requestRecord) error {
+	return errf(ErrExists, "request id %q was used before for %s %q: use a new id", id, rec.Kind, rec.Name)
 }
 
 func putRequest(b *pebble.Batch, id, kind, name string, info any) {
@@ -397,7 +449,7 @@ func (c *catalogue) settle() (open []string, err error) {
 		}
 	}
 	for name, i := range c.mu.images {
-		if i.users > 0 {
+		if i.version.users > 0 {
 			open = append(open, "image "+name)
 		}
 	}
@@ -442,7 +494,7 @@ func (e *imageEntry) info() ImageInfo {
 		Name: e.name, ID: e.rec.ID, Size: e.rec.Size, Created: e.rec.Created,
 		ContentID: e.rec.ContentID, SHA256: e.rec.SHA256, Format: e.rec.Format,
 		Allocated: e.rec.Allocated, Owner: e.rec.Owner,
-		Clones: e.lineage.branches[e.rec.Version] - 1 - e.users,
+		Clones: e.version.children,
 	}
 }
 
@@ -480,7 +532,7 @@ func (s *Store) Volume(_ context.Context, name string) (VolumeInfo, error) {
 func (s *Store) volumeInfo(e *volumeEntry) (VolumeInfo, error) {
 	s.cat.mu.Lock()
 	info := e.infoLocked()
-	tip := layerID{e.lineage.id, e.lineage.tip()}
+	tip := layerID{e.lineage.id, e.lineage.tip().number}
 	s.cat.mu.Unlock()
 	var err error
 	info.Allocated, err = s.layer(tip).allocated()
@@ -489,7 +541,8 @@ func (s *Store) volumeInfo(e *volumeEntry) (VolumeInfo, error) {
 
 func (e *volumeEntry) infoLocked() VolumeInfo {
 	return VolumeInfo{
-		Name: e.name, ID: e.rec.ID, Size: e.lineage.size(e.lineage.tip()), Created: e.rec.Created,
+		Name: e.name, ID: e.rec.ID, Size: e.lineage.tip().rec.Size, Created: e.rec.Created,
 		Image: e.rec.Image, ImageID: e.rec.ImageID, Owner: e.rec.Owner, Epoch: e.rec.Epoch, Open: e.users,
+		Snapshots: len(e.snapshots),
 	}
 }

@@ -2,15 +2,18 @@ package blockstore
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// CreateVolume makes an OS volume, as a clone of a golden image or empty. It
-// costs one small commit whatever the size: nothing is copied.
+// CreateVolume makes an OS volume, as a clone of a golden image or of a
+// snapshot, or empty. It costs one small commit whatever the size: nothing is
+// copied.
 //
-// Errors: ErrExists, ErrNotFound (the image), ErrInvalid (name, size).
+// Errors: ErrExists, ErrNotFound (the image or snapshot), ErrInvalid (name,
+// size).
 func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, error) {
 	var info VolumeInfo
 	if err := checkName("a volume", req.Name); err != nil {
@@ -33,7 +36,7 @@ func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, e
 
 	b := s.db.NewBatch()
 	putJSON(b, nameKey(prefixVolume, e.name), e.rec)
-	putJSON(b, lineageKey(prefixLineage, e.lineage.id), e.lineage.rec)
+	putLineage(b, e.lineage)
 	putRequest(b, req.RequestID, "volume", req.Name, info)
 	err = s.commit(b)
 
@@ -54,71 +57,66 @@ func (c *catalogue) newVolumeLocked(req CloneRequest) (*volumeEntry, error) {
 		return nil, errf(ErrExists, "there is a volume %q already: delete it first or choose another name", req.Name)
 	}
 	e := &volumeEntry{name: req.Name, rec: volumeRecord{ID: newID(), Created: time.Now().UTC(), Owner: req.Owner}}
-	var parent *lineage
-	var version uint32
+	parent, version, err := c.originLocked(req, &e.rec)
+	if err != nil {
+		return nil, err
+	}
 	size := req.Size
-	if req.Image != "" {
-		img, err := c.imageLocked(req.Image)
-		if err != nil {
-			return nil, err
-		}
-		if size == 0 {
-			size = img.rec.Size
-		}
-		if size < img.rec.Size {
-			return nil, errf(ErrInvalid, "a volume of %d bytes is smaller than its golden image %q of %d bytes: give at least that size, or none", size, req.Image, img.rec.Size)
-		}
-		e.rec.Image, e.rec.ImageID = img.name, img.rec.ID
-		parent, version = img.lineage, img.rec.Version
-	} else if size == 0 {
+	switch {
+	case version == nil && size == 0:
 		return nil, errf(ErrInvalid, "a volume needs a golden image or a size")
+	case version != nil && size == 0:
+		size = version.rec.Size
+	case version != nil && size < version.rec.Size:
+		return nil, errf(ErrInvalid, "a volume of %d bytes is smaller than %s of %d bytes: give at least that size, or none", size, req.origin(), version.rec.Size)
 	}
 	if err := checkSize(size); err != nil {
 		return nil, err
 	}
-	e.lineage = c.addLineageLocked(parent, version, size, lineageLive)
-	e.rec.Lineage = e.lineage.id
-	return e, nil
+	l := c.addLineageLocked(parent, version, size, lineageLive)
+	e.rec.Lineage = l.id
+	return newVolumeEntry(e.name, e.rec, l), nil
 }
 
-// DeleteVolume removes an OS volume. It is gone when the call returns; its
-// space comes back in the background.
-//
-// Errors: ErrNotFound, ErrInUse (a client has it open).
-func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
-	end, done, err := s.reserve("delete-volume", "v"+name, requestID, nil)
-	if done || err != nil {
-		return err
+// origin says for people what is cloned.
+func (r CloneRequest) origin() string {
+	if r.Snapshot != "" {
+		return fmt.Sprintf("snapshot %q of volume %q", r.Snapshot, r.Volume)
 	}
-	defer end()
-	c := s.cat
-	c.mu.Lock()
-	e, err := c.volumeLocked(name)
-	if err == nil && e.users > 0 {
-		err = errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", name, e.users)
-	}
-	if err != nil {
-		c.mu.Unlock()
-		return err
-	}
-	delete(c.mu.volumes, name) // nobody opens it from here on
-	c.mu.Unlock()
+	return fmt.Sprintf("its golden image %q", r.Image)
+}
 
-	err = s.commitDelete("delete-volume", nameKey(prefixVolume, name), requestID, e.lineage)
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil {
-		c.mu.volumes[name] = e
-		return err
+// originLocked finds the version that a clone stands on and notes in the
+// volume's record whose it is; a nil version is an empty disk.
+func (c *catalogue) originLocked(req CloneRequest, rec *volumeRecord) (*lineage, *version, error) {
+	switch {
+	case req.Snapshot != "" && (req.Volume == "" || req.Image != ""), req.Snapshot == "" && req.Volume != "":
+		return nil, nil, errf(ErrInvalid, "a clone stands on a golden image, or on a snapshot and its volume: name one of them")
+	case req.Snapshot != "":
+		e, err := c.volumeLocked(req.Volume)
+		if err != nil {
+			return nil, nil, err
+		}
+		sn, err := e.snapshotLocked(req.Snapshot)
+		if err != nil {
+			return nil, nil, err
+		}
+		rec.Image, rec.ImageID = e.rec.Image, e.rec.ImageID
+		return sn.lineage, sn.version, nil
+	case req.Image != "":
+		img, err := c.imageLocked(req.Image)
+		if err != nil {
+			return nil, nil, err
+		}
+		rec.Image, rec.ImageID = img.name, img.rec.ID
+		return img.lineage, img.version, nil
 	}
-	e.lineage.rec.State = lineageDoomed
-	s.reclaim.wake()
-	return nil
+	return nil, nil, nil
 }
 
 // DeleteImage removes the name of a golden image. Volumes made from it go on
-// unharmed; its space comes back when the last of them is gone.
+// unharmed; what they do not need of its space comes back in the background,
+// the rest when the last of them is gone.
 //
 // Error: ErrNotFound.
 func (s *Store) DeleteImage(_ context.Context, name, requestID string) error {
@@ -135,46 +133,68 @@ func (s *Store) DeleteImage(_ context.Context, name, requestID string) error {
 		return err
 	}
 	delete(c.mu.images, name)
-	var doomed *lineage // one that was imported for this image, not captured from a volume
-	if e.rec.Version == e.lineage.tip() {
-		doomed = e.lineage
+	d := doom{s: s}
+	d.unnameLocked(e.lineage, e.version)
+	c.mu.Unlock()
+	return d.commit("delete-image", name, requestID, func(b *pebble.Batch) {
+		_ = b.Delete(nameKey(prefixImage, name), nil)
+	}, func() { c.mu.images[name] = e })
+}
+
+// doom collects the versions that a deletion gives up.
+type doom struct {
+	s     *Store
+	names []*version // that lost a name
+	gone  []layerOf  // that are given up
+}
+
+// unnameLocked takes a name from a version. With the last one it is given up,
+// unless a volume writes to it.
+func (d *doom) unnameLocked(l *lineage, v *version) {
+	v.names--
+	d.names = append(d.names, v)
+	if v.names == 0 && !(l.writable && v == l.tip()) {
+		d.addLocked(l, v)
+	}
+}
+
+func (d *doom) addLocked(l *lineage, v *version) { d.gone = append(d.gone, layerOf{l, v}) }
+
+// layerOf is a version and the lineage that it is of.
+type layerOf struct {
+	lineage *lineage
+	version *version
+}
+
+// commit makes a deletion durable: what put adds, and that the versions are
+// given up. If that fails, the names stand again and undo puts back, under
+// the catalogue's lock, what was taken out of it.
+func (d *doom) commit(kind, name, requestID string, put func(b *pebble.Batch), undo func()) error {
+	c := d.s.cat
+	b := d.s.db.NewBatch()
+	put(b)
+	c.mu.Lock()
+	for _, g := range d.gone {
+		rec := g.version.rec
+		rec.State = versionDoomed
+		putJSON(b, entryKey(layerID{g.lineage.id, g.version.number}), rec)
 	}
 	c.mu.Unlock()
-
-	err = s.commitDelete("delete-image", nameKey(prefixImage, name), requestID, doomed)
-
+	putRequest(b, requestID, kind, name, nil)
+	err := d.s.commit(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.mu.images[name] = e
+		for _, v := range d.names {
+			v.names++
+		}
+		undo()
 		return err
 	}
-	if doomed != nil {
-		doomed.rec.State = lineageDoomed
+	for _, g := range d.gone {
+		g.version.rec.State = versionDoomed
+		c.mu.doomed[g.lineage] = true
 	}
-	e.lineage.unretain(e.rec.Version)
-	s.reclaim.wake()
+	d.s.reclaim.wake()
 	return nil
-}
-
-// commitDelete removes a name, and dooms the lineage that it owned, if any.
-func (s *Store) commitDelete(kind string, key []byte, requestID string, doomed *lineage) error {
-	b := s.db.NewBatch()
-	if err := b.Delete(key, nil); err != nil {
-		return err
-	}
-	if doomed != nil {
-		s.putDoomed(b, doomed)
-	}
-	putRequest(b, requestID, kind, string(key[1:]), nil)
-	return s.commit(b)
-}
-
-// putDoomed records that nobody owns the tip of a lineage any more.
-func (s *Store) putDoomed(b *pebble.Batch, l *lineage) {
-	s.cat.mu.Lock()
-	rec := l.rec
-	s.cat.mu.Unlock()
-	rec.State = lineageDoomed
-	putJSON(b, lineageKey(prefixLineage, l.id), rec)
 }

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// Disk is a handle on an OS volume or a golden image. Its methods may be
+// Disk is a handle on an OS volume, a snapshot or a golden image. Its methods may be
 // called from many goroutines; Close once, after all others returned.
 // Offsets and lengths are in bytes, of any alignment.
 type Disk struct {
-	v      *volume // nil for an image
+	v      *volume // nil for an image or a snapshot
 	image  *view
 	closer func() error
 	once   sync.Once
@@ -27,19 +27,22 @@ func (s *Store) OpenImage(_ context.Context, name string) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.users++
-	e.lineage.retain(e.rec.Version)
-	v := s.view(e.lineage, e.rec.Version, e.rec.Size)
-	return &Disk{image: v, closer: func() error { s.closeImage(e, v); return nil }}, nil
+	return s.openVersionLocked(e.lineage, e.version), nil
 }
 
-func (s *Store) closeImage(e *imageEntry, v *view) {
-	v.close()
-	s.cat.mu.Lock()
-	defer s.cat.mu.Unlock()
-	e.users--
-	e.lineage.unretain(e.rec.Version)
-	s.reclaim.wake()
+// openVersionLocked opens a sealed version, which stays while it is open.
+func (s *Store) openVersionLocked(l *lineage, at *version) *Disk {
+	at.users++
+	v := s.view(l, at.number, at.rec.Size)
+	return &Disk{image: v, closer: func() error {
+		v.close()
+		s.cat.mu.Lock()
+		defer s.cat.mu.Unlock()
+		if at.users--; at.users == 0 && at.rec.State == versionDoomed {
+			s.reclaim.wake()
+		}
+		return nil
+	}}
 }
 
 // Size returns the size of the disk in bytes.
@@ -50,7 +53,7 @@ func (d *Disk) Size() int64 {
 	return d.image.size
 }
 
-// ReadOnly is true for golden images.
+// ReadOnly is true for golden images and snapshots.
 func (d *Disk) ReadOnly() bool { return d.v == nil }
 
 // check refuses a range that is not within the disk.
@@ -63,7 +66,7 @@ func (d *Disk) check(op string, off, length int64) error {
 
 func (d *Disk) writable(op string, off, length int64) error {
 	if d.v == nil {
-		return errf(ErrReadOnly, "%s refused: golden images are never changed; make a volume from it", op)
+		return errf(ErrReadOnly, "%s refused: golden images and snapshots are never changed; make a volume from it", op)
 	}
 	return d.check(op, off, length)
 }

@@ -100,10 +100,10 @@ func (ck *chunk) release(free chan<- []byte) {
 func (s *Store) beginImport(src Source, req ImportRequest) (*importer, error) {
 	c := s.cat
 	c.mu.Lock()
-	l := c.addLineageLocked(nil, 0, 0, lineageImporting)
+	l := c.addLineageLocked(nil, nil, 0, lineageImporting)
 	c.mu.Unlock()
 	b := s.db.NewBatch()
-	putJSON(b, lineageKey(prefixLineage, l.id), l.rec)
+	putLineage(b, l)
 	if err := s.commit(b); err != nil {
 		c.mu.Lock()
 		c.dropLineageLocked(l)
@@ -123,16 +123,12 @@ func (im *importer) abandon() error {
 	if err := im.s.usable(); err != nil {
 		return err // the commit may have made the image: keep its data
 	}
-	b := im.s.db.NewBatch()
-	im.s.putDoomed(b, im.lineage)
-	if err := im.s.commit(b); err != nil {
-		return err // the next open dooms it
-	}
+	d := doom{s: im.s}
 	im.s.cat.mu.Lock()
-	defer im.s.cat.mu.Unlock()
-	im.lineage.rec.State = lineageDoomed
-	im.s.reclaim.wake()
-	return nil
+	d.addLocked(im.lineage, im.lineage.tip())
+	im.s.cat.mu.Unlock()
+	// If this fails, the next open dooms it.
+	return d.commit("", "", "", func(*pebble.Batch) {}, func() {})
 }
 
 // run reads the source and stores it: one goroutine reads, one makes the
@@ -395,14 +391,13 @@ func (im *importer) finish() (ImageInfo, error) {
 	if im.raw != nil && size <= inlineDigest {
 		e.rec.SHA256 = hex.EncodeToString(im.raw.Sum(nil))
 	}
-	c.mu.Lock()
-	rec := im.lineage.rec
-	c.mu.Unlock()
-	rec.State, rec.Sizes = lineageLive, []int64{size}
+	rec, sealed := im.lineage.rec, versionRecord{Size: size}
+	rec.State = lineageLive
 	info := ImageInfo{Name: e.name, ID: e.rec.ID, Size: size, Created: e.rec.Created, ContentID: e.rec.ContentID,
 		SHA256: e.rec.SHA256, Format: e.rec.Format, Allocated: e.rec.Allocated, Owner: e.rec.Owner}
 	putJSON(im.batch, nameKey(prefixImage, e.name), e.rec)
 	putJSON(im.batch, lineageKey(prefixLineage, im.lineage.id), rec)
+	putJSON(im.batch, entryKey(im.layer.id), sealed)
 	putRequest(im.batch, im.req.RequestID, "image", e.name, info)
 	if err := im.writeRecords(); err != nil {
 		return fail(err)
@@ -414,7 +409,9 @@ func (im *importer) finish() (ImageInfo, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	im.lineage.rec = rec
-	im.lineage.retain(1)
+	e.version = im.lineage.tip()
+	e.version.rec = sealed
+	e.version.names++
 	c.mu.images[e.name] = e
 	return info, nil
 }

@@ -10,7 +10,10 @@ import (
 //	S                                    store commit sequence, 8 bytes LE
 //	i NAME                               golden image, JSON (imageRecord)
 //	v NAME                               OS volume, JSON (volumeRecord)
+//	s ID NAME                            snapshot of the volume ID (32 hex digits), JSON (snapshotRecord)
+//	x ID                                 retired volume, JSON (retiredRecord)
 //	l lineage8                           lineage, JSON (lineageRecord)
+//	e lineage8 version4                  version of a lineage, JSON (versionRecord)
 //	m lineage8 region4 ^version4         map record (record.go), merged
 //	t lineage8 version4 region4          region touched by version, empty
 //	h lineage8 version4 region4          SHA-256 of a region of a sealed version
@@ -21,15 +24,18 @@ import (
 // The version is stored inverted, so that a seek to (region, version) finds
 // the newest record that is not newer than version.
 const (
-	prefixImage   = 'i'
-	prefixVolume  = 'v'
-	prefixLineage = 'l'
-	prefixMap     = 'm'
-	prefixTouched = 't'
-	prefixHash    = 'h'
-	prefixFlushed = 'f'
-	prefixOpen    = 'o'
-	prefixRequest = 'r'
+	prefixImage    = 'i'
+	prefixVolume   = 'v'
+	prefixSnapshot = 's'
+	prefixRetired  = 'x'
+	prefixLineage  = 'l'
+	prefixVersion  = 'e'
+	prefixMap      = 'm'
+	prefixTouched  = 't'
+	prefixHash     = 'h'
+	prefixFlushed  = 'f'
+	prefixOpen     = 'o'
+	prefixRequest  = 'r'
 )
 
 var sequenceKey = []byte("S")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -42,6 +43,8 @@ type model struct {
 	s       *Store
 	volumes map[string][]byte
 	images  map[string][]byte
+	snaps   map[string]map[string][]byte // of each volume
+	retired map[string]bool              // volumes of which the rest is kept
 	open    map[string]*Disk
 	next    int
 	log     []string
@@ -64,7 +67,8 @@ func TestModel(t *testing.T) {
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(),
-				volumes: map[string][]byte{}, images: map[string][]byte{}, open: map[string]*Disk{}, buf: make([]byte, 1<<20)}
+				volumes: map[string][]byte{}, images: map[string][]byte{}, snaps: map[string]map[string][]byte{},
+				retired: map[string]bool{}, open: map[string]*Disk{}, buf: make([]byte, 1<<20)}
 			defer func() {
 				if t.Failed() {
 					t.Logf("run again with -model.seed=%d\n%s", seed, m.log[max(0, len(m.log)-40):])
@@ -84,6 +88,10 @@ func (m *model) run(steps int) {
 	m.reopen(false)
 	m.check()
 	for name := range m.volumes {
+		if m.retired[name] {
+			require.NoError(m.t, m.s.RemoveRetired(ctx, name, ""))
+			continue
+		}
 		m.close(name)
 		require.NoError(m.t, m.s.DeleteVolume(ctx, name, ""))
 	}
@@ -110,15 +118,25 @@ func (m *model) step() {
 		m.zero()
 	case n < 74:
 		m.flush()
-	case n < 80:
+	case n < 76:
 		m.capture()
-	case n < 83:
-		m.grow()
+	case n < 81:
+		m.snapshot()
+	case n < 84:
+		m.deleteSnapshot()
+	case n < 85:
+		m.rollBack()
+	case n < 86:
+		m.cloneSnapshot()
 	case n < 87:
+		m.retire()
+	case n < 89:
+		m.grow()
+	case n < 92:
 		m.delete()
-	case n < 90:
+	case n < 94:
 		m.reopen(false)
-	case n < 96:
+	case n < 97:
 		m.reopen(true)
 	default:
 		m.check()
@@ -176,12 +194,19 @@ func (m *model) clone() {
 	m.volumes[name] = append(bytes.Clone(m.images[image]), make([]byte, size-len(m.images[image]))...)
 }
 
+// inUse returns the volumes that are not retired.
+func (m *model) inUse() map[string][]byte {
+	volumes := maps.Clone(m.volumes)
+	maps.DeleteFunc(volumes, func(name string, _ []byte) bool { return m.retired[name] })
+	return volumes
+}
+
 // disk returns an open volume and its model.
 func (m *model) disk() (string, *Disk, []byte) {
-	name, ok := pick(m, m.volumes)
+	name, ok := pick(m, m.inUse())
 	if !ok {
 		m.clone()
-		if name, ok = pick(m, m.volumes); !ok {
+		if name, ok = pick(m, m.inUse()); !ok {
 			m.importImage()
 			return m.disk()
 		}
@@ -260,6 +285,93 @@ func (m *model) capture() {
 	m.images[image] = bytes.Clone(data)
 }
 
+func (m *model) snapshot() {
+	name, _, data := m.disk()
+	snap := m.name("snap")
+	m.say("snapshot %s of %s", snap, name)
+	_, err := m.s.CreateSnapshot(ctx, name, SnapshotRequest{Name: snap})
+	require.NoError(m.t, err)
+	m.keep(name, snap, data)
+	if m.rng.IntN(2) == 0 {
+		require.NoError(m.t, m.s.DeleteSnapshot(ctx, name, snap, ""))
+		delete(m.snaps[name], snap)
+	}
+}
+
+func (m *model) keep(name, snap string, data []byte) {
+	if m.snaps[name] == nil {
+		m.snaps[name] = map[string][]byte{}
+	}
+	m.snaps[name][snap] = bytes.Clone(data)
+}
+
+// pickSnapshot picks a snapshot of a volume in use.
+func (m *model) pickSnapshot() (name, snap string, ok bool) {
+	if name, ok = pick(m, m.inUse()); ok {
+		snap, ok = pick(m, m.snaps[name])
+	}
+	return name, snap, ok
+}
+
+func (m *model) deleteSnapshot() {
+	if name, snap, ok := m.pickSnapshot(); ok {
+		m.say("delete snapshot %s of %s", snap, name)
+		require.NoError(m.t, m.s.DeleteSnapshot(ctx, name, snap, ""))
+		delete(m.snaps[name], snap)
+	}
+}
+
+func (m *model) rollBack() {
+	name, snap, ok := m.pickSnapshot()
+	if !ok {
+		return
+	}
+	kept := m.name("kept")
+	m.say("roll back %s to %s, keep %s", name, snap, kept)
+	m.close(name)
+	_, err := m.s.RollBack(ctx, name, snap, SnapshotRequest{Name: kept})
+	require.NoError(m.t, err)
+	m.keep(name, kept, m.volumes[name])
+	m.volumes[name] = bytes.Clone(m.snaps[name][snap])
+}
+
+func (m *model) cloneSnapshot() {
+	name, snap, ok := m.pickSnapshot()
+	if !ok {
+		return
+	}
+	if m.rng.IntN(2) == 0 {
+		image := m.name("capture")
+		m.say("capture %s of %s of %s", image, snap, name)
+		_, err := m.s.CaptureSnapshot(ctx, name, snap, ImportRequest{Name: image})
+		require.NoError(m.t, err)
+		m.images[image] = bytes.Clone(m.snaps[name][snap])
+		return
+	}
+	clone := m.name("volume")
+	m.say("clone %s of snapshot %s of %s", clone, snap, name)
+	_, err := m.s.CreateVolume(ctx, CloneRequest{Name: clone, Volume: name, Snapshot: snap})
+	require.NoError(m.t, err)
+	m.volumes[clone] = bytes.Clone(m.snaps[name][snap])
+}
+
+// retire retires a volume or restores one.
+func (m *model) retire() {
+	if name, ok := pick(m, m.retired); ok && m.rng.IntN(2) == 0 {
+		m.say("restore %s", name)
+		_, err := m.s.RestoreVolume(ctx, name, "", "")
+		require.NoError(m.t, err)
+		delete(m.retired, name)
+		return
+	}
+	if name, ok := pick(m, m.inUse()); ok {
+		m.say("retire %s", name)
+		m.close(name)
+		require.NoError(m.t, m.s.RetireVolume(ctx, name, time.Hour, ""))
+		m.retired[name] = true
+	}
+}
+
 func (m *model) grow() {
 	name, _, data := m.disk()
 	size := len(data) + m.size()
@@ -277,11 +389,12 @@ func (m *model) close(name string) {
 }
 
 func (m *model) delete() {
-	if name, ok := pick(m, m.volumes); ok && m.rng.IntN(2) == 0 {
+	if name, ok := pick(m, m.inUse()); ok && m.rng.IntN(2) == 0 {
 		m.say("delete %s", name)
 		m.close(name)
 		require.NoError(m.t, m.s.DeleteVolume(ctx, name, ""))
 		delete(m.volumes, name)
+		delete(m.snaps, name)
 	} else if name, ok := pick(m, m.images); ok {
 		m.say("delete %s", name)
 		require.NoError(m.t, m.s.DeleteImage(ctx, name, ""))
@@ -307,7 +420,18 @@ func (m *model) reopen(kill bool) {
 // check compares every volume and every image with the model.
 func (m *model) check() {
 	m.say("check")
-	for name, want := range m.volumes {
+	for name, snaps := range m.snaps {
+		for snap, want := range snaps {
+			if m.retired[name] {
+				continue
+			}
+			d, err := m.s.OpenSnapshot(ctx, name, snap)
+			require.NoError(m.t, err)
+			m.requireSame(want, d, name+"/"+snap)
+			require.NoError(m.t, d.Close())
+		}
+	}
+	for name, want := range m.inUse() {
 		if m.open[name] == nil {
 			m.open[name] = openVolume(m.t, m.s, name)
 		}

@@ -5,8 +5,15 @@ import "context"
 // reader resolves blocks to layers: through the writable layer if there is
 // one, then through the sealed version below. It looks at two pages at most,
 // whatever the number of snapshots and clones below.
+//
+// Reads take no lock, but the ground may move under one that began before a
+// write, a seal or a rollback: then the block that it resolved to below may be
+// nobody's by now, and its room given back (reclaim.go). Such a block is
+// shadowed first, in the top page or by another top. So whoever has read
+// below a volume's top looks again whether that was right: moved, stale.
 type reader struct {
 	s    *Store
+	v    *volume // nil for a sealed version
 	top  *top // nil for an image
 	base *view
 }
@@ -20,7 +27,7 @@ func (d *Disk) reader() reader {
 
 func (v *volume) reader() reader {
 	t := v.top.Load()
-	return reader{s: v.s, top: t, base: t.base}
+	return reader{s: v.s, v: v, top: t, base: t.base}
 }
 
 // piece is a run of blocks within a region that come from one place.
@@ -64,15 +71,41 @@ func (r reader) resolve(own *ownPage, base *page, block, limit int) piece {
 	return piece{layer: r.top.layer, own: true, end: end}
 }
 
+// moved tells that another top has come since the reader was made.
+func (r reader) moved() bool { return r.v != nil && r.v.top.Load() != r.top }
+
+// stale tells that of the n bytes at off, which were read below the top, some
+// have been shadowed by it since they were resolved.
+func (r reader) stale(off int64, n int) bool {
+	own := r.top.cachedOwn(uint32(off >> regionShift))
+	if own == nil {
+		return true
+	}
+	in := int(off & (RegionSize - 1))
+	end := (in + n + BlockSize - 1) >> blockShift
+	state, runEnd := own.run(in>>blockShift, end)
+	return state != stateBase || runEnd < end
+}
+
 // read fills p from offset off; the range is within the disk.
 func (r reader) read(p []byte, off int64) error {
+	for {
+		err := r.readOnce(p, off)
+		if !r.moved() {
+			return err
+		}
+		r = r.v.reader()
+	}
+}
+
+func (r reader) readOnce(p []byte, off int64) error {
 	for len(p) > 0 {
 		own, base, err := r.pages(uint32(off >> regionShift))
 		if err != nil {
 			return err
 		}
 		n := min(len(p), RegionSize-int(off&(RegionSize-1)))
-		if err := r.readRegion(own, base, p[:n], off); err != nil {
+		if n, err = r.readPiece(own, base, p[:n], off); err != nil {
 			return err
 		}
 		p, off = p[n:], off+int64(n)
@@ -80,17 +113,19 @@ func (r reader) read(p []byte, off int64) error {
 	return nil
 }
 
-func (r reader) readRegion(own *ownPage, base *page, p []byte, off int64) error {
-	for len(p) > 0 {
-		at, n := r.piece(own, base, off, len(p))
-		if at == nil {
-			clear(p[:n])
-		} else if err := at.read(p[:n], off); err != nil {
-			return err
-		}
-		p, off = p[n:], off+int64(n)
+// readPiece reads what comes from one place and returns how much that is;
+// nothing, if the place has changed meanwhile.
+func (r reader) readPiece(own *ownPage, base *page, p []byte, off int64) (int, error) {
+	at, n := r.piece(own, base, off, len(p))
+	if at == nil {
+		clear(p[:n])
+		return n, nil
 	}
-	return nil
+	err := at.read(p[:n], off)
+	if r.top != nil && at != r.top.layer && r.stale(off, n) {
+		return 0, nil
+	}
+	return n, err
 }
 
 // piece returns the layer that holds the bytes from off on and how many of
@@ -123,12 +158,12 @@ func (r reader) tryRead(p []byte, off int64) bool {
 		at, n := r.piece(own, base, off, min(len(p), RegionSize-int(off&(RegionSize-1))))
 		if at == nil {
 			clear(p[:n])
-		} else if !at.tryRead(p[:n], off) {
+		} else if !at.tryRead(p[:n], off) || r.top != nil && at != r.top.layer && r.stale(off, n) {
 			return false
 		}
 		p, off = p[n:], off+int64(n)
 	}
-	return true
+	return !r.moved()
 }
 
 // walk calls fn with the pieces of [off, end), which may begin and end within

@@ -2,43 +2,45 @@ package blockstore
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
-// reclaimer gives back the room of deleted disks, in the background and in
-// small steps. Every step can be repeated: data first, then the records that
-// name it, so that a crash leaves either both or records to go on from.
+// reclaimer gives back the room of what was deleted, in the background and in
+// small steps. Every step can be repeated: a crash leaves records to go on
+// from.
 //
-// Freed are the versions of a doomed lineage that are newer than the newest
-// one which something still names or branches from; when nothing is left, the
-// lineage itself, and then perhaps its parent.
+// A version is needed while it has a name, a lineage that branches from it or
+// an open handle, or is the top of a volume. One that is doomed and not needed
+// goes (absorb.go); a lineage of which nothing is needed goes as a whole, and
+// then perhaps its parent.
 type reclaimer struct {
 	s      *Store
 	wakeup chan struct{}
 	quit   chan struct{}
 	done   chan struct{}
+	// trimmed says when a version below a volume's top was looked through.
+	trimmed map[layerID]time.Time
 }
 
 const (
-	// punchStep is how much allocated data one step frees, in bytes, and
-	// punchRuns in how many runs: a file in small pieces is freed at a pace
-	// that its size and not the pieces set.
-	punchStep = 64 << 20
-	punchRuns = 1000
-	// punchPause is between steps, for others' flushes.
-	punchPause = 2 * time.Millisecond
+	// A step of freeing a file ends with this many bytes, or extents.
+	freeBytes   = 64 << 20
+	freeExtents = 4096
+	// stepPause is the least pause between steps, for others' flushes.
+	stepPause = time.Millisecond
+	// reclaimEvery is how often the reclaimer looks for itself: for retired
+	// volumes whose time is over, and at versions below a volume's top.
+	reclaimEvery = time.Minute
+	trimEvery    = 10 * time.Minute
 )
 
 var errStopped = errors.New("store is closing")
 
 func startReclaimer(s *Store) *reclaimer {
-	r := &reclaimer{s: s, wakeup: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+	r := &reclaimer{s: s, wakeup: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), trimmed: map[layerID]time.Time{}}
 	r.wake()
 	go r.run()
 	return r
@@ -59,118 +61,173 @@ func (r *reclaimer) stop() {
 
 func (r *reclaimer) run() {
 	defer close(r.done)
+	tick := time.NewTicker(reclaimEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-r.quit:
 			return
+		case <-tick.C:
+			r.s.removeExpired(time.Now())
 		case <-r.wakeup:
 		}
 		r.round()
 	}
 }
 
+// job is one thing to free.
+type job struct {
+	lineage *lineage
+	version *version // nil: the whole lineage
+	// before and after stand before and after the version; nil: none. With
+	// trim, after is the top of a volume.
+	before, after *version
+	trim          bool
+}
+
+func (j job) layer() layerID {
+	if j.version == nil {
+		return layerID{lineage: j.lineage.id}
+	}
+	return layerID{j.lineage.id, j.version.number}
+}
+
 // round frees all that can be freed now.
 func (r *reclaimer) round() {
-	failed := map[*lineage]bool{}
+	failed := map[layerID]bool{}
 	for {
-		l := r.next(failed)
-		if l == nil {
+		j, ok := r.next(failed)
+		if !ok {
 			return
 		}
-		if err := r.free(l); errors.Is(err, errStopped) {
+		if err := r.do(j); errors.Is(err, errStopped) {
 			return
 		} else if err != nil {
-			failed[l] = true
+			failed[j.layer()] = true
 			r.s.o.Logger.Warn("space of a deleted disk not given back; tried again at the next delete or start",
-				"lineage", fmt.Sprintf("%016x", l.id), "err", err)
+				"layer", layerDir(j.layer()), "err", err)
 		}
 	}
 }
 
-// next picks a lineage whose newest version nobody needs.
-func (r *reclaimer) next(failed map[*lineage]bool) *lineage {
-	c := r.s.cat
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, l := range c.mu.lineages {
-		if l.rec.State == lineageDoomed && l.newestRetained() < l.tip() && !failed[l] {
-			return l
-		}
-	}
-	return nil
-}
-
-// free removes the newest version of a doomed lineage; with the last one the
-// lineage goes.
-func (r *reclaimer) free(l *lineage) error {
+func (r *reclaimer) do(j job) error {
 	// After a failed commit it is not known what is doomed on the disk.
 	if err := r.s.usable(); err != nil {
 		return err
 	}
+	switch {
+	case j.version == nil:
+		return r.removeLineage(j.lineage)
+	case j.version.rec.State == versionMerged:
+		return r.removeMerged(j.lineage, j.version)
+	case j.trim:
+		r.trimmed[j.layer()] = time.Now()
+	}
+	return r.absorb(j)
+}
+
+// next picks what can be freed now.
+func (r *reclaimer) next(failed map[layerID]bool) (job, bool) {
 	c := r.s.cat
 	c.mu.Lock()
-	id := layerID{l.id, l.tip()}
-	rec := l.rec
-	c.mu.Unlock()
-	if err := r.freeData(id); err != nil {
-		return err
+	defer c.mu.Unlock()
+	for l := range c.mu.doomed {
+		if j, ok := r.nextOf(l); ok && !failed[j.layer()] {
+			return j, true
+		}
+		if !l.hasDoomed() {
+			delete(c.mu.doomed, l)
+		}
 	}
-	last := id.version == 1
-	b := r.s.db.NewBatch()
-	if last {
-		putGone(b, l.id)
-	} else {
-		rec.Sizes = rec.Sizes[:len(rec.Sizes)-1]
-		if err := r.putVersionGone(b, id, rec); err != nil {
+	return job{}, false
+}
+
+// nextOf picks what can be freed of a lineage: the newest first, so that what
+// several versions hold for the same one moves once.
+func (r *reclaimer) nextOf(l *lineage) (job, bool) {
+	needed := false
+	var found *version
+	for _, v := range l.versions {
+		if !l.unneeded(v) {
+			needed = true
+		} else if !(r.isBase(l, v) && time.Since(r.trimmed[layerID{l.id, v.number}]) < trimEvery) {
+			found = v
+		}
+	}
+	if !needed {
+		return job{lineage: l}, true
+	}
+	if found != nil {
+		before, after := l.neighbours(found)
+		return job{lineage: l, version: found, before: before, after: after, trim: r.isBase(l, found)}, true
+	}
+	for _, v := range l.merged {
+		if v.rec.Live == 0 {
+			return job{lineage: l, version: v}, true
+		}
+	}
+	return job{}, false
+}
+
+// isBase tells that a version is what the top of a volume stands on.
+func (r *reclaimer) isBase(l *lineage, v *version) bool {
+	n := len(l.versions)
+	return l.writable && n > 1 && l.versions[n-2] == v
+}
+
+// removeLineage removes a lineage of which nothing is needed.
+func (r *reclaimer) removeLineage(l *lineage) error {
+	c := r.s.cat
+	c.mu.Lock()
+	var ids []layerID
+	for _, v := range l.versions {
+		ids = append(ids, layerID{l.id, v.number})
+	}
+	for number := range l.merged {
+		ids = append(ids, layerID{l.id, number})
+	}
+	c.mu.Unlock()
+	for _, id := range ids {
+		if err := r.freeData(id); err != nil {
 			return err
 		}
+	}
+	b := r.s.db.NewBatch()
+	for _, prefix := range []byte{prefixMap, prefixTouched, prefixHash, prefixVersion} {
+		lower, upper := lineageSpan(prefix, l.id)
+		_ = b.DeleteRange(lower, upper, nil)
+	}
+	for _, prefix := range []byte{prefixFlushed, prefixOpen, prefixLineage} {
+		_ = b.Delete(lineageKey(prefix, l.id), nil)
 	}
 	if err := r.s.commit(b); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if last {
-		c.dropLineageLocked(l)
-	} else {
-		l.rec.Sizes = rec.Sizes
-	}
+	c.dropLineageLocked(l)
+	delete(c.mu.doomed, l)
 	return nil
 }
 
-// putGone removes every record of a lineage.
-func putGone(b *pebble.Batch, lineage uint64) {
-	for _, prefix := range []byte{prefixMap, prefixTouched, prefixHash} {
-		lower, upper := lineageSpan(prefix, lineage)
-		_ = b.DeleteRange(lower, upper, nil)
-	}
-	for _, prefix := range []byte{prefixFlushed, prefixOpen, prefixLineage} {
-		_ = b.Delete(lineageKey(prefix, lineage), nil)
-	}
-}
-
-// putVersionGone removes the records of the newest version of a lineage.
-func (r *reclaimer) putVersionGone(b *pebble.Batch, id layerID, rec lineageRecord) error {
-	lower, upper := versionSpan(prefixTouched, id)
-	it, err := r.s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
+// removeMerged removes the file of a merged version of which nothing is read.
+func (r *reclaimer) removeMerged(l *lineage, v *version) error {
+	id := layerID{l.id, v.number}
+	if err := r.freeData(id); err != nil {
 		return err
 	}
-	for ok := it.First(); ok; ok = it.Next() {
-		_ = b.Delete(mapKey(id.lineage, versionRegion(it.Key()), id.version), nil)
-	}
-	if err := it.Close(); err != nil {
+	b := r.s.db.NewBatch()
+	_ = b.Delete(entryKey(id), nil)
+	if err := r.s.commit(b); err != nil {
 		return err
 	}
-	_ = b.DeleteRange(lower, upper, nil)
-	lower, upper = versionSpan(prefixHash, id)
-	_ = b.DeleteRange(lower, upper, nil)
-	_ = b.Delete(lineageKey(prefixOpen, id.lineage), nil)
-	putJSON(b, lineageKey(prefixLineage, id.lineage), rec)
+	r.s.cat.mu.Lock()
+	defer r.s.cat.mu.Unlock()
+	delete(l.merged, v.number)
 	return nil
 }
 
-// freeData removes the files of a layer and its ring.
+// freeData removes the files of a layer.
 func (r *reclaimer) freeData(id layerID) error {
 	s := r.s
 	l := s.layer(id)
@@ -186,15 +243,11 @@ func (r *reclaimer) freeData(id layerID) error {
 			return err
 		}
 	}
-	for _, path := range []string{l.dir, s.ringPath(id.lineage)} {
-		if err := s.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	if err := r.unlink(l.dir, len(names) > 0); err != nil {
+		return err
 	}
-	// Before the records go: a power loss may bring back a name whose removal
-	// was not synced, and nothing would know whose it is.
-	for _, dir := range []string{s.layersDir(), filepath.Dir(s.ringPath(id.lineage))} {
-		if err := s.fs.SyncDir(dir); err != nil {
+	if r.ownsRing(id) {
+		if err := r.unlink(s.ringPath(id.lineage), false); err != nil {
 			return err
 		}
 	}
@@ -202,6 +255,31 @@ func (r *reclaimer) freeData(id layerID) error {
 	delete(s.layers.m, id)
 	s.layers.Unlock()
 	return nil
+}
+
+// unlink removes a file, or a directory in which something was removed, durably:
+// the records that name it go next, and nothing would remove it any more.
+func (r *reclaimer) unlink(path string, emptied bool) error {
+	if emptied {
+		if err := r.s.fs.SyncDir(path); err != nil {
+			return err
+		}
+	}
+	if err := r.s.fs.Remove(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return r.s.fs.SyncDir(filepath.Dir(path))
+}
+
+// ownsRing tells that a layer was the top of a volume that is gone, whose ring
+// may be left.
+func (r *reclaimer) ownsRing(id layerID) bool {
+	r.s.cat.mu.Lock()
+	defer r.s.cat.mu.Unlock()
+	l := r.s.cat.mu.lineages[id.lineage]
+	return !l.writable && l.tip().number == id.version
 }
 
 // freeFile punches a file empty step by step, then unlinks it: the unlink of
@@ -215,36 +293,59 @@ func (r *reclaimer) freeFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	bytes, runs := int64(0), 0 // of this step
 	for off := int64(0); ; {
-		start, end, err := f.NextData(off)
+		start, end, err := nextToFree(f, off)
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		off = min(end, start+punchStep)
-		if err := f.Punch(start, off-start); err != nil {
+		began := time.Now()
+		if err := f.Punch(start, end-start); err != nil {
 			return err
 		}
-		bytes, runs = bytes+off-start, runs+1
-		if bytes < punchStep && runs < punchRuns {
-			continue
-		}
-		if err := r.pause(); err != nil {
+		if err := r.pauseFor(time.Since(began)); err != nil {
 			return err
 		}
-		bytes, runs = 0, 0
+		off = end
 	}
 	return r.s.fs.Remove(path)
 }
 
-func (r *reclaimer) pause() error {
+// nextToFree returns a range of a file, from off on, that one step can free.
+func nextToFree(f file, off int64) (start, end int64, err error) {
+	start, end, err = f.NextData(off)
+	if err != nil {
+		return 0, 0, err
+	}
+	if end-start >= freeBytes {
+		return start, start + freeBytes, nil
+	}
+	for bytes, n := end-start, 1; n < freeExtents; n++ {
+		s, e, err := f.NextData(end)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if bytes += e - s; bytes > freeBytes {
+			break
+		}
+		end = e
+	}
+	return start, end, nil
+}
+
+func (r *reclaimer) pause() error { return r.pauseFor(0) }
+
+// pauseFor rests as long as the last step took.
+func (r *reclaimer) pauseFor(took time.Duration) error {
 	select {
 	case <-r.quit:
 		return errStopped
-	case <-time.After(punchPause):
+	case <-time.After(max(took, stepPause)):
 		return nil
 	}
 }

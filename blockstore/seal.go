@@ -2,7 +2,6 @@ package blockstore
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -35,13 +34,72 @@ func (s *Store) CaptureImage(ctx context.Context, volume string, req ImportReque
 		return info, err
 	}
 	defer d.Close()
-	e := &imageEntry{name: req.Name, lineage: d.v.entry.lineage, rec: imageRecord{
-		ID: newID(), Lineage: d.v.entry.lineage.id, Created: time.Now().UTC(), Format: "capture", Owner: req.Owner,
+	e := &imageEntry{name: req.Name, rec: imageRecord{ID: newID(), Created: time.Now().UTC(), Format: "capture", Owner: req.Owner}}
+	if e.rec.Allocated, err = allocatedOf(ctx, d); err != nil {
+		return info, err
+	}
+	err = d.v.seal(func(b *pebble.Batch, at layerID, size int64) {
+		e.rec.Lineage, e.rec.Version, e.rec.Size = at.lineage, at.version, size
+		info = putImage(b, e, req.RequestID)
+	}, func(l *lineage, at *version) {
+		e.lineage, e.version = l, at
+		s.cat.mu.images[e.name] = e
+	})
+	return info, err
+}
+
+// CaptureSnapshot makes a golden image of a snapshot: one commit.
+//
+// Errors: ErrNotFound (the volume, the snapshot), ErrExists (the image),
+// ErrInvalid.
+func (s *Store) CaptureSnapshot(ctx context.Context, volume, snapshot string, req ImportRequest) (ImageInfo, error) {
+	var info ImageInfo
+	if err := checkName("a golden image", req.Name); err != nil {
+		return info, err
+	}
+	end, done, err := s.reserveImage(req, &info)
+	if done || err != nil {
+		return info, err
+	}
+	defer end()
+	sn, d, err := s.openSnapshot(volume, snapshot) // held while it has no second name yet
+	if err != nil {
+		return info, err
+	}
+	defer d.Close()
+	e := &imageEntry{name: req.Name, lineage: sn.lineage, version: sn.version, rec: imageRecord{
+		ID: newID(), Lineage: sn.lineage.id, Version: sn.version.number, Size: d.Size(), Created: time.Now().UTC(), Format: "capture", Owner: req.Owner,
 	}}
 	if e.rec.Allocated, err = allocatedOf(ctx, d); err != nil {
 		return info, err
 	}
-	return d.v.seal(e, req)
+	s.cat.mu.Lock()
+	if sn.version.rec.State != versionLive {
+		s.cat.mu.Unlock()
+		return info, errf(ErrNotFound, "snapshot %q of volume %q was deleted meanwhile", snapshot, volume)
+	}
+	e.version.names++ // from here on a deletion does not give it up
+	s.cat.mu.Unlock()
+	b := s.db.NewBatch()
+	info = putImage(b, e, req.RequestID)
+	err = s.commit(b)
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	if err != nil {
+		e.version.names--
+		return info, err
+	}
+	s.cat.mu.images[e.name] = e
+	return info, nil
+}
+
+// putImage adds the records of a new image to a batch and describes it.
+func putImage(b *pebble.Batch, e *imageEntry, requestID string) ImageInfo {
+	info := ImageInfo{Name: e.name, ID: e.rec.ID, Size: e.rec.Size, Created: e.rec.Created, ContentID: e.rec.ContentID,
+		SHA256: e.rec.SHA256, Format: e.rec.Format, Allocated: e.rec.Allocated, Owner: e.rec.Owner}
+	putJSON(b, nameKey(prefixImage, e.name), e.rec)
+	putRequest(b, requestID, "image", e.name, info)
+	return info
 }
 
 // reserveImage is reserve for an image that is to be made.
@@ -108,41 +166,29 @@ func (v *volume) restack(put func(old *top, b *pebble.Batch), swap func(old *top
 	})
 }
 
-// lineageRecord returns a copy of the record of the volume's lineage.
-func (v *volume) lineageRecord() lineageRecord {
-	v.s.cat.mu.Lock()
-	defer v.s.cat.mu.Unlock()
-	rec := v.entry.lineage.rec
-	rec.Sizes = slices.Clone(rec.Sizes)
-	return rec
-}
-
-// seal makes the volume's layer immutable and an image of it, and puts a new
-// writable layer on top.
-func (v *volume) seal(e *imageEntry, req ImportRequest) (info ImageInfo, err error) {
-	var rec lineageRecord
-	err = v.restack(func(old *top, b *pebble.Batch) {
-		rec = v.lineageRecord()
-		rec.Sizes = append(rec.Sizes, old.size)
-		e.rec.Version, e.rec.Size = old.layer.id.version, old.size
-		info = ImageInfo{Name: e.name, ID: e.rec.ID, Size: e.rec.Size, Created: e.rec.Created, Format: e.rec.Format, Allocated: e.rec.Allocated, Owner: e.rec.Owner}
-		putJSON(b, lineageKey(prefixLineage, e.lineage.id), rec)
-		putJSON(b, nameKey(prefixImage, e.name), e.rec)
-		putRequest(b, req.RequestID, "image", e.name, info)
+// seal makes the volume's layer immutable and puts a new writable layer on
+// top. In the same commit put gives the sealed version a name; then publish
+// enters that name in the catalogue, whose lock is held.
+func (v *volume) seal(put func(b *pebble.Batch, at layerID, size int64), publish func(l *lineage, at *version)) error {
+	return v.restack(func(old *top, b *pebble.Batch) {
+		id := old.layer.id
+		put(b, id, old.size)
+		putJSON(b, entryKey(layerID{id.lineage, id.version + 1}), versionRecord{Size: old.size})
 	}, func(old *top) {
-		c := v.s.cat
+		c, l := v.s.cat, v.entry.lineage
 		c.mu.Lock()
-		e.lineage.rec.Sizes = rec.Sizes
-		e.lineage.retain(e.rec.Version)
-		c.mu.images[e.name] = e
+		sealed := l.tip()
+		sealed.names++
+		l.add(sealed.number+1, versionRecord{Size: old.size})
+		publish(l, sealed)
 		c.mu.Unlock()
 		v.stackTop(old)
+		v.s.reclaim.wake() // what stood below may have waited for this
 	})
-	return info, err
 }
 
-// stackTop puts a fresh writable layer on a sealed one. The gate is held. The
-// view below stays open, for reads that began before may still use it.
+// stackTop puts a fresh writable layer on a sealed one. The gate is held. Reads
+// that began before may still use the old top; they notice (read.go).
 func (v *volume) stackTop(old *top) {
 	old.layer.sealed.Store(true)
 	id := layerID{old.layer.id.lineage, old.layer.id.version + 1}
@@ -151,8 +197,8 @@ func (v *volume) stackTop(old *top) {
 		base: v.s.view(v.entry.lineage, old.layer.id.version, old.size),
 	}
 	t.mu.dirty = map[uint32]*ownPage{}
-	v.retired = append(v.retired, old.base)
 	v.top.Store(t)
+	old.base.close()
 }
 
 // GrowVolume makes a volume larger; what is added reads as zero. Clients that
@@ -183,18 +229,15 @@ func (s *Store) GrowVolume(ctx context.Context, name string, size int64) (Volume
 }
 
 func (v *volume) grow(size int64) error {
-	var rec lineageRecord
+	rec := versionRecord{}
 	return v.restack(func(old *top, b *pebble.Batch) {
-		rec = v.lineageRecord()
-		tip := &rec.Sizes[len(rec.Sizes)-1]
-		*tip = max(*tip, size) // another request may have been quicker
-		putJSON(b, lineageKey(prefixLineage, v.entry.lineage.id), rec)
+		rec.Size = max(old.size, size) // another request may have been quicker
+		putJSON(b, entryKey(old.layer.id), rec)
 	}, func(old *top) {
-		size := rec.Sizes[len(rec.Sizes)-1]
 		v.s.cat.mu.Lock()
-		v.entry.lineage.rec.Sizes = rec.Sizes
+		v.entry.lineage.tip().rec = rec
 		v.s.cat.mu.Unlock()
-		t := &top{layer: old.layer, size: size, own: old.own.grown(size), base: old.base}
+		t := &top{layer: old.layer, size: rec.Size, own: old.own.grown(rec.Size), base: old.base}
 		t.mu.dirty = map[uint32]*ownPage{} // the commit has taken all
 		v.top.Store(t)
 	})

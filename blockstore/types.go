@@ -15,7 +15,7 @@ type ImageInfo struct {
 	SHA256    string `json:"sha256,omitempty"`
 	Format    string `json:"format,omitempty"` // what it was imported from: raw, gzip, qcow2 …
 	Allocated int64  `json:"allocated"`        // bytes that are not known to be zero
-	Clones    int    `json:"clones"`           // volumes and images made from it that still exist
+	Clones    int    `json:"clones"`           // volumes made from it that still exist
 	Owner     string `json:"owner,omitempty"`
 }
 
@@ -34,6 +34,35 @@ type VolumeInfo struct {
 	// Epoch grows each time acknowledged writes may have been lost.
 	Epoch uint64 `json:"epoch"`
 	Open  int    `json:"open"` // handles open on it now
+	// Snapshots is how many there are of it.
+	Snapshots int `json:"snapshots"`
+}
+
+// RetiredVolume describes a deleted volume that can still be restored.
+type RetiredVolume struct {
+	VolumeInfo
+	Retired time.Time `json:"retired"`
+	Until   time.Time `json:"until"` // when it is removed for good
+}
+
+// SnapshotInfo describes a snapshot of a volume.
+type SnapshotInfo struct {
+	Volume  string    `json:"volume"`
+	Name    string    `json:"name"`
+	ID      string    `json:"id"`
+	Size    int64     `json:"size"` // of the disk, in bytes
+	Created time.Time `json:"created"`
+	Owner   string    `json:"owner,omitempty"`
+	Cause   string    `json:"cause,omitempty"` // what made it, unless asked for by name
+	Clones  int       `json:"clones"`          // volumes that stand on it
+}
+
+// SnapshotRequest says what CreateSnapshot shall make, and as what RollBack
+// shall keep the present state (by default before-rollback-TIME).
+type SnapshotRequest struct {
+	Name      string
+	RequestID string
+	Owner     string
 }
 
 // ImportRequest says what ImportImage shall make of a Source.
@@ -57,7 +86,9 @@ type Progress struct {
 // CloneRequest says what CreateVolume shall make.
 type CloneRequest struct {
 	Name      string
-	Image     string // golden image; empty makes an empty volume of Size
+	Image     string // golden image; without it and Snapshot the volume is empty, of Size
+	Volume    string // with Snapshot: the volume that it is of
+	Snapshot  string
 	Size      int64  // bytes; 0 means the image's size; less than that is refused
 	RequestID string
 	Owner     string

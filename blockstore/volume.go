@@ -30,7 +30,6 @@ type volume struct {
 		sync.Mutex
 		done atomic.Bool // open mark, ring and timer stand
 	}
-	retired []*view // bases of sealed tops; closed with the volume
 
 	timer *time.Timer // commits what was written; nil until the first write
 	armed atomic.Bool
@@ -90,10 +89,14 @@ func (s *Store) useVolume(name string) (*volumeEntry, error) {
 		return nil, errf(ErrClosed, "the store is closed")
 	}
 	e, err := s.cat.volumeLocked(name)
-	if err == nil {
-		e.users++
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	if e.exclusive {
+		return nil, errf(ErrInUse, "volume %q is being rolled back: try again", name)
+	}
+	e.users++
+	return e, nil
 }
 
 func (s *Store) unuseVolume(e *volumeEntry) {
@@ -140,20 +143,12 @@ func (s *Store) detach(e *volumeEntry) error {
 func (s *Store) load(e *volumeEntry) (*volume, error) {
 	v := &volume{s: s, entry: e}
 	s.cat.mu.Lock()
-	l, tip := e.lineage, e.lineage.tip()
-	size := l.size(tip)
-	base, baseVersion, baseSize := l, tip-1, int64(0)
-	if tip == 1 {
-		base, baseVersion = l.parent, l.rec.ParentVersion
-	}
-	if base != nil {
-		baseSize = base.size(baseVersion)
+	tip := e.lineage.tip()
+	t := &top{layer: s.layer(layerID{e.lineage.id, tip.number}), size: tip.rec.Size, own: newTable[ownPage](tip.rec.Size), base: s.emptyView()}
+	if l, at := e.lineage.below(); at != nil {
+		t.base = s.view(l, at.number, at.rec.Size)
 	}
 	s.cat.mu.Unlock()
-	t := &top{layer: s.layer(layerID{l.id, tip}), size: size, own: newTable[ownPage](size), base: s.emptyView()}
-	if base != nil {
-		t.base = s.view(base, baseVersion, baseSize)
-	}
 	t.mu.dirty = map[uint32]*ownPage{}
 	v.top.Store(t)
 	if err := v.recover(); err != nil {
@@ -177,9 +172,7 @@ func (v *volume) settle() error {
 func (v *volume) close() error {
 	err := v.settle()
 	t := v.top.Load()
-	for _, base := range append(v.retired, t.base) {
-		base.close()
-	}
+	t.base.close()
 	if !v.prepare.done.Load() {
 		return err
 	}

@@ -1,0 +1,337 @@
+package blockstore
+
+import (
+	"errors"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// A version that nothing needs any more goes in steps, each of which can be
+// repeated. Let v be the version, p the one that stands before it, w the one
+// that stands after it.
+//
+//	absorb  In each region that v touched, w's record is laid over v's and
+//	        becomes w's; where w has none, v's becomes w's. What w reads as
+//	        does not change, and nothing else reads through v.
+//	punch   Where v's record names a layer newer than p, and w's names
+//	        something else for the block, nobody can read that layer's block
+//	        any more: older versions never could, newer ones see what w has.
+//	        It is punched out of the layer's file.
+//	forget  The version is merged then: of it stands its file, for the blocks
+//	        that w's records still name. They are counted, and with the last
+//	        one the file goes.
+//
+// The punch comes before the commit of the records: the block was shadowed
+// for good by a record of w that is durable already.
+//
+// If w is the writable top of a volume, its records are not touched, for the
+// volume writes them. Then v stays as what the top stands on; only what the
+// top has shadowed so far is punched, and named zero in v's record, so that
+// it is not counted again. With the next seal w stands still.
+//
+// If there is no w, everything that v can read and p cannot is punched.
+type absorber struct {
+	r             *reclaimer
+	l             *lineage
+	v             *version
+	before, after *version // nil: none
+	trim          bool     // after is the top of a volume
+	live          map[uint32]int64
+	recs          map[uint32]versionRecord // of versions whose live count changed
+	files         map[string]file
+	b             *pebble.Batch
+}
+
+// absorbStep bounds one step, in regions; punches are bounded in the reclaimer.
+const absorbStep = 64
+
+// absorb removes a version or, where it is what a volume's top stands on,
+// frees what the top has shadowed.
+func (r *reclaimer) absorb(j job) error {
+	a := &absorber{r: r, l: j.lineage, v: j.version, before: j.before, after: j.after, trim: j.trim}
+	for from := uint32(0); ; {
+		regions, err := r.s.touched(layerID{a.l.id, a.v.number}, from, absorbStep)
+		if err != nil {
+			return err
+		}
+		if len(regions) == 0 {
+			break
+		}
+		if err := a.step(regions); err != nil {
+			return err
+		}
+		if err := r.pause(); err != nil {
+			return err
+		}
+		from = regions[len(regions)-1] + 1
+	}
+	switch {
+	case a.trim:
+		return nil
+	case a.after == nil:
+		return a.drop()
+	}
+	return a.merged()
+}
+
+// touched returns up to n regions of which a version has a record, from one on.
+func (s *Store) touched(id layerID, from uint32, n int) ([]uint32, error) {
+	_, upper := versionSpan(prefixTouched, id)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: versionKey(prefixTouched, id, from), UpperBound: upper})
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	var regions []uint32
+	for ok := it.First(); ok && len(regions) < n; ok = it.Next() {
+		regions = append(regions, versionRegion(it.Key()))
+	}
+	return regions, it.Error()
+}
+
+// step absorbs a few regions in one commit.
+func (a *absorber) step(regions []uint32) error {
+	s := a.r.s
+	a.b, a.live, a.recs, a.files = s.db.NewBatch(), map[uint32]int64{}, map[uint32]versionRecord{}, map[string]file{}
+	defer a.closeFiles()
+	shadows, err := a.shadows(regions)
+	if err == nil {
+		for i, region := range regions {
+			if err = a.region(region, shadows[i]); err != nil {
+				break
+			}
+		}
+	}
+	if err != nil || a.b.Empty() {
+		a.b.Close()
+		return err
+	}
+	a.putLive()
+	if err := s.commit(a.b); err != nil {
+		return err
+	}
+	a.applyLive()
+	return nil
+}
+
+// shadows reads the records of the version after, and sees to it that they are
+// durable before anything is done because of them.
+func (a *absorber) shadows(regions []uint32) ([][]byte, error) {
+	s, recs := a.r.s, make([][]byte, len(regions))
+	if a.after == nil {
+		return recs, nil
+	}
+	for i, region := range regions {
+		rec, err := s.record(mapKey(a.l.id, region, a.after.number))
+		if err != nil {
+			return nil, err
+		}
+		recs[i] = rec
+	}
+	if !a.trim {
+		return recs, nil // sealed, and so durable
+	}
+	// Batches become durable in their order.
+	return recs, s.commit(s.db.NewBatch())
+}
+
+// record reads a map record; nil: there is none.
+func (s *Store) record(key []byte) ([]byte, error) {
+	b, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	return append([]byte{}, b...), nil
+}
+
+// region absorbs one region: it frees what is shadowed, and adds what becomes
+// of the records to the batch.
+func (a *absorber) region(region uint32, shadow []byte) error {
+	id := layerID{a.l.id, a.v.number}
+	rec, err := a.r.s.record(mapKey(id.lineage, region, id.version))
+	if err != nil {
+		return err
+	}
+	if rec == nil { // a step that was cut short
+		return a.b.Delete(versionKey(prefixTouched, id, region), nil)
+	}
+	own, both := newComposer(), newComposer()
+	defer own.release()
+	defer both.release()
+	if err := errors.Join(own.apply(rec), both.apply(rec)); err != nil {
+		return err
+	}
+	if shadow != nil {
+		if err := both.apply(shadow); err != nil {
+			return err
+		}
+	}
+	if a.after == nil {
+		both.fill(0, regionBlocks, sourceUnset)
+	}
+	freed, err := a.free(region, own, both)
+	if err != nil {
+		return err
+	}
+	if a.trim {
+		if !freed {
+			return nil
+		}
+		return a.b.Set(mapKey(id.lineage, region, id.version), own.encode(), nil)
+	}
+	if a.after != nil {
+		a.count(both)
+		to := layerID{id.lineage, a.after.number}
+		err = errors.Join(a.b.Set(mapKey(to.lineage, region, to.version), both.encode(), nil),
+			a.b.Set(versionKey(prefixTouched, to, region), nil, nil))
+	}
+	return errors.Join(err,
+		a.b.Delete(mapKey(id.lineage, region, id.version), nil),
+		a.b.Delete(versionKey(prefixTouched, id, region), nil))
+}
+
+// mine tells that a layer is readable through v but through nothing older.
+func (a *absorber) mine(id layerID) bool {
+	return id.lineage == a.l.id && id.version <= a.v.number && (a.before == nil || id.version > a.before.number)
+}
+
+// free punches the blocks that own names and both does not, and names them zero
+// in own. The composers number their layers alike.
+func (a *absorber) free(region uint32, own, both *composer) (freed bool, err error) {
+	at := int64(region) << (regionShift - blockShift)
+	for block := 0; block < regionBlocks; {
+		src, end := own.cells[block], block+1
+		gone := src != sourceUnset && src != sourceZero && both.cells[block] != src && a.mine(own.layers[src-1])
+		if !gone {
+			block = end
+			continue
+		}
+		for end < regionBlocks && own.cells[end] == src && both.cells[end] != src {
+			end++
+		}
+		id := own.layers[src-1]
+		if err := a.punch(id, (at+int64(block))<<blockShift, int64(end-block)<<blockShift); err != nil {
+			return freed, err
+		}
+		if id.version != a.v.number {
+			a.live[id.version] -= int64(end - block)
+		}
+		own.fill(block, end, sourceZero)
+		freed, block = true, end
+	}
+	return freed, nil
+}
+
+// count notes how many blocks of v's own file live on in w's record.
+func (a *absorber) count(both *composer) {
+	for _, src := range both.cells {
+		if src != sourceUnset && src != sourceZero && both.layers[src-1] == (layerID{a.l.id, a.v.number}) {
+			a.live[a.v.number]++
+		}
+	}
+}
+
+// punch frees a range of a layer's file, which may be gone already. A version
+// without a successor loses its whole file later.
+func (a *absorber) punch(id layerID, off, length int64) error {
+	if a.after == nil && id.version == a.v.number {
+		return nil
+	}
+	s, at := a.r.s.layer(id).segmentAt(off)
+	path := s.path()
+	f := a.files[path]
+	if f == nil {
+		var err error
+		if f, err = a.r.s.fs.Open(path, true); errors.Is(err, os.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		a.files[path] = f
+	}
+	return f.Punch(at, length)
+}
+
+func (a *absorber) closeFiles() {
+	for _, f := range a.files {
+		f.Close()
+	}
+}
+
+// putLive adds the changed counts to the batch.
+func (a *absorber) putLive() {
+	a.r.s.cat.mu.Lock()
+	defer a.r.s.cat.mu.Unlock()
+	for number, n := range a.live {
+		v := a.l.merged[number]
+		if number == a.v.number {
+			v = a.v
+		}
+		if v == nil || n == 0 {
+			continue
+		}
+		rec := v.rec
+		rec.Live = max(0, rec.Live+n)
+		a.recs[number] = rec
+		putJSON(a.b, entryKey(layerID{a.l.id, number}), rec)
+	}
+}
+
+func (a *absorber) applyLive() {
+	a.r.s.cat.mu.Lock()
+	defer a.r.s.cat.mu.Unlock()
+	for number, rec := range a.recs {
+		if number == a.v.number {
+			a.v.rec = rec
+		} else {
+			a.l.merged[number].rec = rec
+		}
+	}
+}
+
+// merged ends an absorption: of the version only its file is left.
+func (a *absorber) merged() error {
+	s, id := a.r.s, layerID{a.l.id, a.v.number}
+	b := s.db.NewBatch()
+	s.cat.mu.Lock()
+	rec := a.v.rec
+	s.cat.mu.Unlock()
+	rec.State = versionMerged
+	lower, upper := versionSpan(prefixHash, id)
+	_ = b.DeleteRange(lower, upper, nil)
+	putJSON(b, entryKey(id), rec)
+	if err := s.commit(b); err != nil {
+		return err
+	}
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	a.v.rec = rec
+	a.l.drop(a.v)
+	a.l.merged[id.version] = a.v
+	return nil
+}
+
+// drop ends the removal of the newest version: its file goes.
+func (a *absorber) drop() error {
+	s, id := a.r.s, layerID{a.l.id, a.v.number}
+	if err := a.r.freeData(id); err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	lower, upper := versionSpan(prefixHash, id)
+	_ = b.DeleteRange(lower, upper, nil)
+	_ = b.Delete(lineageKey(prefixOpen, id.lineage), nil)
+	_ = b.Delete(entryKey(id), nil)
+	if err := s.commit(b); err != nil {
+		return err
+	}
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	a.l.drop(a.v)
+	return nil
+}
