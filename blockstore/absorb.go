@@ -72,6 +72,8 @@ func (r *reclaimer) absorb(j job) error {
 	case a.after == nil:
 		return a.drop()
 	}
+	// What stands after has more below the top now, if it stands there.
+	delete(r.trimmed, layerID{a.l.id, a.after.number})
 	return a.merged()
 }
 
@@ -195,34 +197,24 @@ func (a *absorber) region(region uint32, shadow []byte) error {
 		a.b.Delete(versionKey(prefixTouched, id, region), nil))
 }
 
-// mine tells that a layer is readable through v but through nothing older.
-func (a *absorber) mine(id layerID) bool {
-	return id.lineage == a.l.id && id.version <= a.v.number && (a.before == nil || id.version > a.before.number)
-}
-
-// free punches the blocks that own names and both does not, and names them zero
-// in own. The composers number their layers alike.
+// free punches the blocks that only v reads and names them zero in its record
+// own; both is what w reads. The composers number their layers alike.
 func (a *absorber) free(region uint32, own, both *composer) (freed bool, err error) {
 	at := int64(region) << (regionShift - blockShift)
-	for block := 0; block < regionBlocks; {
-		src, end := own.cells[block], block+1
-		gone := src != sourceUnset && src != sourceZero && both.cells[block] != src && a.mine(own.layers[src-1])
-		if !gone {
-			block = end
-			continue
-		}
-		for end < regionBlocks && own.cells[end] == src && both.cells[end] != src {
-			end++
-		}
-		id := own.layers[src-1]
-		if err := a.punch(id, (at+int64(block))<<blockShift, int64(end-block)<<blockShift); err != nil {
+	oldest := uint32(1)
+	if a.before != nil {
+		oldest = a.before.number + 1
+	}
+	for run, id := range onlyIn(own, both, a.l.id, oldest) {
+		blocks := int64(run.end - run.start)
+		if err := a.punch(id, (at+int64(run.start))<<blockShift, blocks<<blockShift); err != nil {
 			return freed, err
 		}
 		if id.version != a.v.number {
-			a.live[id.version] -= int64(end - block)
+			a.live[id.version] -= blocks
 		}
-		own.fill(block, end, sourceZero)
-		freed, block = true, end
+		own.fill(run.start, run.end, sourceZero)
+		freed = true
 	}
 	return freed, nil
 }
@@ -313,6 +305,7 @@ func (a *absorber) merged() error {
 	a.v.rec = rec
 	a.l.drop(a.v)
 	a.l.merged[id.version] = a.v
+	delete(a.r.trimmed, id)
 	return nil
 }
 

@@ -95,6 +95,7 @@ type catalogue struct {
 		volumes  map[string]*volumeEntry
 		retired  map[string]*volumeEntry // by ID
 		lineages map[uint64]*lineage
+		readers  map[*Disk]string   // open handles on sealed versions
 		doomed   map[*lineage]bool // that may have something to free
 		reserved map[string]bool   // names being made or deleted: "i…", "v…", "r…"
 	}
@@ -106,6 +107,7 @@ func loadCatalogue(s *Store) (*catalogue, error) {
 	c.mu.volumes = map[string]*volumeEntry{}
 	c.mu.retired = map[string]*volumeEntry{}
 	c.mu.lineages = map[uint64]*lineage{}
+	c.mu.readers = map[*Disk]string{}
 	c.mu.doomed = map[*lineage]bool{}
 	c.mu.reserved = map[string]bool{}
 	for _, load := range []func() error{c.loadLineages, c.loadVersions, c.loadParents, c.loadImages, c.loadVolumes, c.loadRetired, c.loadSnapshots} {
@@ -448,10 +450,8 @@ func (c *catalogue) settle() (open []string, err error) {
 			open, volumes = append(open, "volume "+name), append(volumes, e)
 		}
 	}
-	for name, i := range c.mu.images {
-		if i.version.users > 0 {
-			open = append(open, "image "+name)
-		}
+	for _, called := range c.mu.readers {
+		open = append(open, called)
 	}
 	c.mu.Unlock()
 	slices.Sort(open)

@@ -27,22 +27,26 @@ func (s *Store) OpenImage(_ context.Context, name string) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.openVersionLocked(e.lineage, e.version), nil
+	return s.openVersionLocked("image "+name, e.lineage, e.version), nil
 }
 
-// openVersionLocked opens a sealed version, which stays while it is open.
-func (s *Store) openVersionLocked(l *lineage, at *version) *Disk {
+// openVersionLocked opens a sealed version, which stays while it is open. What
+// it is called is for messages.
+func (s *Store) openVersionLocked(called string, l *lineage, at *version) *Disk {
 	at.users++
-	v := s.view(l, at.number, at.rec.Size)
-	return &Disk{image: v, closer: func() error {
-		v.close()
+	d := &Disk{image: s.view(l, at.number, at.rec.Size)}
+	s.cat.mu.readers[d] = called
+	d.closer = func() error {
+		d.image.close()
 		s.cat.mu.Lock()
 		defer s.cat.mu.Unlock()
+		delete(s.cat.mu.readers, d)
 		if at.users--; at.users == 0 && at.rec.State == versionDoomed {
 			s.reclaim.wake()
 		}
 		return nil
-	}}
+	}
+	return d
 }
 
 // Size returns the size of the disk in bytes.

@@ -157,7 +157,7 @@ func (s *Store) openSnapshot(volume, name string) (*snapshotEntry, *Disk, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return sn, s.openVersionLocked(sn.lineage, sn.version), nil
+	return sn, s.openVersionLocked("snapshot "+volume+"/"+name, sn.lineage, sn.version), nil
 }
 
 // DeleteSnapshot removes a snapshot. What only it reads comes back in the
