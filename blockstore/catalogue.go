@@ -95,7 +95,7 @@ type catalogue struct {
 		volumes  map[string]*volumeEntry
 		retired  map[string]*volumeEntry // by ID
 		lineages map[uint64]*lineage
-		readers  map[*Disk]string   // open handles on sealed versions
+		readers  map[*Disk]string  // open handles on sealed versions
 		doomed   map[*lineage]bool // that may have something to free
 		reserved map[string]bool   // names being made or deleted: "i…", "v…", "r…"
 	}

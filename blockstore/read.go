@@ -14,7 +14,7 @@ import "context"
 type reader struct {
 	s    *Store
 	v    *volume // nil for a sealed version
-	top  *top // nil for an image
+	top  *top    // nil for an image
 	base *view
 }
 

@@ -89,7 +89,7 @@ type CloneRequest struct {
 	Image     string // golden image; without it and Snapshot the volume is empty, of Size
 	Volume    string // with Snapshot: the volume that it is of
 	Snapshot  string
-	Size      int64  // bytes; 0 means the image's size; less than that is refused
+	Size      int64 // bytes; 0 means the image's size; less than that is refused
 	RequestID string
 	Owner     string
 }
