@@ -48,9 +48,9 @@ type crashVolume struct {
 }
 
 // history is what a sector held since the last flush, oldest first.
-type history []version
+type history []sectorState
 
-type version struct {
+type sectorState struct {
 	b     *[SectorSize]byte
 	acked uint64 // when; 0: flushed, never: not yet
 }
@@ -120,7 +120,7 @@ func (m *crashModel) begin(v *crashVolume, off int64, data []byte) {
 	}
 	copy(v.content[off:], data)
 	for s := off / SectorSize; s*SectorSize < end; s++ {
-		v.sectors[s] = append(v.sectors[s], version{clonedSector(v.content, s), never})
+		v.sectors[s] = append(v.sectors[s], sectorState{clonedSector(v.content, s), never})
 	}
 }
 
@@ -261,7 +261,7 @@ func (m *crashModel) settle(v *crashVolume, got []byte, uncertain bool) (lost bo
 		}
 		for s := n << 3; s*SectorSize < n<<blockShift+int64(len(is)); s++ {
 			if h := v.sectors[s]; h != nil {
-				v.sectors[s] = append(h, version{clonedSector(got, s), m.clock})
+				v.sectors[s] = append(h, sectorState{clonedSector(got, s), m.clock})
 			}
 		}
 	}

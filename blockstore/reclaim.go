@@ -258,16 +258,16 @@ func (r *reclaimer) freeData(id layerID) error {
 }
 
 // unlink removes a file, or a directory in which something was removed, durably:
-// the records that name it go next, and nothing would remove it any more.
+// the records that name it go next, and nothing would remove it any more. One
+// that is gone may have been removed by a process that was killed before it
+// synced that.
 func (r *reclaimer) unlink(path string, emptied bool) error {
 	if emptied {
 		if err := r.s.fs.SyncDir(path); err != nil {
 			return err
 		}
 	}
-	if err := r.s.fs.Remove(path); errors.Is(err, os.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	if err := r.s.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return r.s.fs.SyncDir(filepath.Dir(path))

@@ -109,11 +109,13 @@ type usageTask struct {
 	goes  []versionRun // the versions that would go with it
 }
 
-// versionRun is a run of neighbouring versions of a lineage.
+// versionRun is a run of neighbouring versions of a lineage. What is not needed
+// and waits to be reclaimed is passed over.
 type versionRun struct {
-	lineage       *lineage
-	versions      []*version
-	before, after *version // nil: none
+	lineage  *lineage
+	versions []*version
+	before   *version   // nil: none
+	after    []*version // up to the next one that is needed
 }
 
 func (s *Store) usageTasks() []usageTask {
@@ -139,8 +141,7 @@ func soleName(l *lineage, v *version) []versionRun {
 	if v.names != 1 || v.children > 0 {
 		return nil
 	}
-	before, after := l.neighbours(v)
-	return []versionRun{{l, []*version{v}, before, after}}
+	return runsOf(l, func(_ *lineage, at *version) bool { return at == v })
 }
 
 // goesWithLocked returns what would go with a volume: its top, the snapshots
@@ -172,24 +173,26 @@ func (c *catalogue) goesWithLocked(e *volumeEntry) []versionRun {
 }
 
 // runsOf cuts the versions that go into runs of neighbours.
-func runsOf(l *lineage, goes func(*lineage, *version) bool) (runs []versionRun) {
-	var run *versionRun
-	for i, v := range l.versions {
-		if !goes(l, v) {
-			if run != nil {
-				run.after = v
+func runsOf(l *lineage, goes func(*lineage, *version) bool) []versionRun {
+	var runs []versionRun
+	var before *version
+	run := -1 // that is added to
+	for _, v := range l.versions {
+		switch gone := l.unneeded(v); {
+		case goes(l, v):
+			if run < 0 {
+				runs = append(runs, versionRun{lineage: l, before: before})
+				run = len(runs) - 1
 			}
-			run = nil
-			continue
-		}
-		if run == nil {
-			runs = append(runs, versionRun{lineage: l})
-			run = &runs[len(runs)-1]
-			if i > 0 {
-				run.before = l.versions[i-1]
+			runs[run].versions = append(runs[run].versions, v)
+		case run >= 0:
+			runs[run].after = append(runs[run].after, v)
+			if !gone {
+				run, before = -1, v
 			}
+		case !gone:
+			before = v
 		}
-		run.versions = append(run.versions, v)
 	}
 	return runs
 }
@@ -260,30 +263,35 @@ func (s *Store) exclusiveIn(run versionRun, region uint32) (blocks int64, err er
 	now, next := newComposer(), newComposer()
 	defer now.release()
 	defer next.release()
-	lay := func(v *version) error {
+	lay := func(c *composer, v *version) error {
 		rec, err := s.record(mapKey(run.lineage.id, region, v.number))
 		if rec == nil || err != nil {
 			return err
 		}
-		if err := next.apply(rec); err != nil {
-			return err
-		}
+		return c.apply(rec)
+	}
+	count := func() {
 		for r := range onlyIn(now, next, run.lineage.id, oldest) {
 			blocks += int64(r.end - r.start)
 		}
-		return now.apply(rec)
 	}
 	for _, v := range run.versions {
-		if err := lay(v); err != nil {
+		if err := lay(next, v); err != nil {
+			return 0, err
+		}
+		count()
+		if err := lay(now, v); err != nil {
 			return 0, err
 		}
 	}
-	if run.after != nil {
-		return blocks, lay(run.after)
+	for _, v := range run.after {
+		if err := lay(next, v); err != nil {
+			return 0, err
+		}
 	}
-	next.fill(0, regionBlocks, sourceUnset)
-	for r := range onlyIn(now, next, run.lineage.id, oldest) {
-		blocks += int64(r.end - r.start)
+	if len(run.after) == 0 {
+		next.fill(0, regionBlocks, sourceUnset)
 	}
+	count()
 	return blocks, nil
 }
