@@ -170,7 +170,9 @@ func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 		p.settle()
 	}
 	d.top.committed()
-	v.ring.committed(d.head)
+	if v.ring != nil { // none while the volume is recovered
+		v.ring.committed(d.head)
+	}
 	return nil
 }
 

@@ -17,8 +17,11 @@ import (
 type hostFS interface {
 	Create(path string) (file, error) // O_EXCL, read and write
 	Open(path string, write bool) (file, error)
-	OpenDirect(path string) (file, error) // read-only, past the page cache where possible
-	Map(path string, size int) (mapping, error)
+	OpenDirect(path string) (file, error)       // read-only, past the page cache where possible
+	Map(path string, size int) (mapping, error) // made if need be, with its room allocated
+	// MapExisting maps a file that is there, and takes no room. Errors:
+	// os.ErrNotExist, ErrCorrupt (it is shorter than size).
+	MapExisting(path string, size int) (mapping, error)
 	Mkdir(path string) error // with parents; existing is fine
 	SyncDir(path string) error
 	Remove(path string) error
@@ -155,10 +158,31 @@ func (osFS) Map(path string, size int) (mapping, error) {
 		f.Close()
 		return nil, &os.PathError{Op: "fallocate", Path: path, Err: err}
 	}
+	return mapOS(f, size)
+}
+
+func (osFS) MapExisting(path string, size int) (mapping, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Size() < int64(size) {
+		err = errf(ErrCorrupt, "%s has %d bytes instead of %d", path, st.Size(), size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return mapOS(f, size)
+}
+
+// mapOS maps a file and takes it over.
+func mapOS(f *os.File, size int) (mapping, error) {
 	b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		f.Close()
-		return nil, &os.PathError{Op: "mmap", Path: path, Err: err}
+		return nil, &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
 	}
 	return &osMapping{f: f, b: b}, nil
 }

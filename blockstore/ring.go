@@ -3,6 +3,7 @@ package blockstore
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"sync"
 )
@@ -65,15 +66,27 @@ type ring struct {
 	tail uint64 // entries before it are committed
 }
 
-// openRing maps the ring, making it if it is new. Entries go on after seq.
-func openRing(fs hostFS, path string, seq uint64) (*ring, error) {
+// makeRing makes an empty ring, whatever stands at path. Entries go on after seq.
+func makeRing(fs hostFS, path string, seq uint64) (*ring, error) {
 	m, err := fs.Map(path, ringSize)
 	if err != nil {
 		return nil, err
 	}
 	r := &ring{m: m, b: m.Bytes(), seq: seq}
+	r.reset()
+	return r, nil
+}
+
+// openRing maps a ring to read what it holds. Errors: os.ErrNotExist,
+// ErrCorrupt (it is no ring).
+func openRing(fs hostFS, path string) (*ring, error) {
+	m, err := fs.MapExisting(path, ringSize)
+	if err != nil {
+		return nil, err
+	}
+	r := &ring{m: m, b: m.Bytes()}
 	if string(r.b[:8]) != ringMagic {
-		r.reset()
+		return nil, errors.Join(errf(ErrCorrupt, "%s is no intent ring", path), m.Close())
 	}
 	r.key = crc32.Checksum(r.b[8:16], castagnoli)
 	return r, nil

@@ -161,14 +161,36 @@ func (fs simFS) Lock(name string, _ []byte) (io.Closer, []byte, error) {
 }
 
 func (fs simFS) Map(name string, size int) (mapping, error) {
-	var m *simMapping
-	err := fs.d.at(simMap, "mmap", name, func(parent *simInode, base string, in *simInode) error {
+	return fs.mapFile(name, size, func(parent *simInode, base string, in *simInode) (*simInode, error) {
 		if in == nil {
 			in = newSimFile()
 			parent.change(dirChange{name: base, in: in})
 		}
 		if in.size < int64(size) {
 			in.resize(int64(size))
+		}
+		return in, nil
+	})
+}
+
+func (fs simFS) MapExisting(name string, size int) (mapping, error) {
+	return fs.mapFile(name, size, func(_ *simInode, _ string, in *simInode) (*simInode, error) {
+		if in == nil {
+			return nil, os.ErrNotExist
+		}
+		if in.size < int64(size) {
+			return nil, ErrCorrupt
+		}
+		return in, nil
+	})
+}
+
+func (fs simFS) mapFile(name string, size int, find func(parent *simInode, base string, in *simInode) (*simInode, error)) (mapping, error) {
+	var m *simMapping
+	err := fs.d.at(simMap, "mmap", name, func(parent *simInode, base string, in *simInode) error {
+		in, err := find(parent, base, in)
+		if err != nil {
+			return err
 		}
 		m = &simMapping{d: fs.d, in: in, b: make([]byte, size)}
 		in.read(m.b, 0)

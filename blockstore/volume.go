@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,8 +189,9 @@ func (v *volume) close() error {
 	return err
 }
 
-// ready prepares the volume for its first write: the mark that it is open, so
-// that a power loss is noticed, and the intent ring.
+// ready prepares the volume for its first write: the intent ring, and then the
+// mark that it is open, so that a power loss is noticed. Where there is a mark
+// there is a ring: a mark of this boot without one says that the ring was lost.
 func (v *volume) ready() error {
 	if v.prepare.done.Load() {
 		return nil
@@ -200,19 +202,22 @@ func (v *volume) ready() error {
 		return nil
 	}
 	lineage := v.top.Load().layer.id.lineage
-	b := v.s.db.NewBatch()
-	putJSON(b, lineageKey(prefixOpen, lineage), openMark{Boot: v.s.o.bootID, Epoch: v.entry.rec.Epoch, Since: time.Now().UTC()})
-	if err := v.s.commit(b); err != nil {
-		return err
-	}
 	seq, err := v.s.flushedSeq(lineage)
 	if err != nil {
 		return err
 	}
-	if v.ring, err = openRing(v.s.fs, v.s.ringPath(lineage), seq); err != nil {
-		return err
+	path := v.s.ringPath(lineage)
+	r, err := makeRing(v.s.fs, path, seq)
+	if err != nil {
+		_ = v.s.fs.Remove(path) // what may be left of it; nothing names it
+		return fmt.Errorf("intent ring of volume %q: %w", v.entry.name, noSpace(err))
 	}
-	v.ring.reset()
+	b := v.s.db.NewBatch()
+	putJSON(b, lineageKey(prefixOpen, lineage), openMark{Boot: v.s.o.bootID, Epoch: v.entry.rec.Epoch, Since: time.Now().UTC()})
+	if err := v.s.commit(b); err != nil {
+		return errors.Join(err, r.close())
+	}
+	v.ring = r
 	v.timer = time.AfterFunc(time.Hour, v.commitLater)
 	v.timer.Stop()
 	v.prepare.done.Store(true)
