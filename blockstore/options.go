@@ -73,12 +73,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// unknownBoot stands for a boot of the host that cannot be told from others:
+// each open then counts as one in another boot, and also as one in the same.
+const unknownBoot = "unknown"
+
 // hostBootID tells one boot of the host from another: a volume that was open
 // for write in an earlier boot may have lost acknowledged writes.
 func hostBootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return "unknown"
+		return unknownBoot
 	}
 	return strings.TrimSpace(string(b))
 }

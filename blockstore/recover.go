@@ -28,7 +28,7 @@ func (v *volume) recover() error {
 	if mark.Failed != "" && mark.Boot == v.s.o.bootID {
 		return errf(ErrFailed, "volume %q is closed, since a sync of its data failed: %s; what the disk holds can be told after the host was restarted", v.entry.name, mark.Failed)
 	}
-	powerLoss := mark.Boot != v.s.o.bootID
+	powerLoss := mark.Boot != v.s.o.bootID || mark.Boot == unknownBoot
 	seq, err := v.s.flushedSeq(lineage)
 	if err != nil {
 		return err

@@ -98,3 +98,28 @@ func TestARingThatCannotBeOpenedIsNotLost(t *testing.T) {
 	require.Zero(t, epoch(t, s))
 	finish(t, s, d)
 }
+
+// TestAnUnknownBootMayBeAnother: where the host does not tell its boots apart,
+// writes may be lost with each kill, and a failure is never forgotten.
+func TestAnUnknownBootMayBeAnother(t *testing.T) {
+	fs, s, d, dir := faulty(t)
+	require.NoError(t, d.Close())
+	require.NoError(t, s.Close())
+	s = reopenFaulty(t, fs, dir, unknownBoot)
+	d = openVolume(t, s, "v")
+	require.NoError(t, d.WriteAt(ctx, block(1), 0, false))
+	s.kill()
+	s = reopenFaulty(t, fs, dir, unknownBoot)
+	d = openVolume(t, s, "v")
+	require.EqualValues(t, 1, epoch(t, s))
+	require.EqualValues(t, 1, firstByte(t, d, 0), "what the ring proves is there all the same")
+	require.NoError(t, d.WriteAt(ctx, block(2), 0, false))
+	fs.failing("sync", unix.EIO)
+	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
+	fs.set(nil)
+	finish(t, s, d)
+	s = reopenFaulty(t, fs, dir, unknownBoot)
+	_, err := s.OpenVolume(ctx, "v")
+	require.ErrorIs(t, err, ErrFailed)
+	require.NoError(t, s.Close())
+}
