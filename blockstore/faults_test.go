@@ -155,6 +155,15 @@ func finish(t *testing.T, s *Store, disks ...*Disk) {
 	require.NoError(t, s.Close())
 }
 
+// finishFailed is finish for a store of which a volume or the metadata failed.
+func finishFailed(t *testing.T, s *Store, disks ...*Disk) {
+	t.Helper()
+	for _, d := range disks {
+		require.ErrorIs(t, d.Close(), ErrFailed)
+	}
+	_ = s.Close() // it may say so again
+}
+
 func async(fn func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()

@@ -61,5 +61,5 @@ func TestAFailedWriteTellsOfAFailedFlush(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoSpace)
 	require.ErrorIs(t, err, ErrFailed)
 	fs.set(nil)
-	finish(t, s, d)
+	finishFailed(t, s, d)
 }

@@ -117,7 +117,7 @@ func TestAnUnknownBootMayBeAnother(t *testing.T) {
 	fs.failing("sync", unix.EIO)
 	require.ErrorIs(t, d.Flush(ctx), ErrFailed)
 	fs.set(nil)
-	finish(t, s, d)
+	finishFailed(t, s, d)
 	s = reopenFaulty(t, fs, dir, unknownBoot)
 	_, err := s.OpenVolume(ctx, "v")
 	require.ErrorIs(t, err, ErrFailed)
