@@ -64,7 +64,7 @@ func runWithoutMetadata(seed uint64) error {
 	r.disk.crash(r.rng.IntN(2) == 0)
 	next := *r // nobody shares what changes from here on
 	next.log = append(next.log, "the metadata failed")
-	if next.s.halted.Load() {
+	if next.s.halted.isGiven() {
 		next.s = nil
 	}
 	next.afterCrash()
@@ -89,7 +89,7 @@ func (r *crashRun) waitStill(done chan struct{}) {
 		r.mu.Lock()
 		n := len(r.log)
 		r.mu.Unlock()
-		if n == last && r.s.halted.Load() {
+		if n == last && r.s.halted.isGiven() {
 			return
 		}
 		last = n

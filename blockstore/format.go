@@ -162,8 +162,8 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 // halt makes the store read-only and never returns: Pebble cannot go on from
 // where it is, and may hold its locks there. Reads need none of them.
 func (s *Store) halt(cause error) {
-	s.halted.Store(true)
 	_ = s.fail(cause)
+	s.halted.give()
 	select {}
 }
 

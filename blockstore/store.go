@@ -34,9 +34,10 @@ type Store struct {
 	db     *pebble.DB
 	closed atomic.Bool
 	ready  atomic.Bool // between Open and Close
-	halted atomic.Bool // Pebble stands still for good
 	ops    sync.WaitGroup
 	bad    atomic.Pointer[error] // why the store no longer takes changes
+	failed signal                // fail was called
+	halted signal                // Pebble stands still for good
 
 	witness *witness
 	files   *fileTable
@@ -44,8 +45,11 @@ type Store struct {
 	pages   *pageCache
 	cat     *catalogue
 
-	commitMu sync.Mutex // orders the batches; never held over a sync
-	sequence uint64     // of the last batch; under commitMu
+	// committing holds one token, which orders the batches and is never kept
+	// over a sync. It is no mutex, for Pebble may keep it for ever.
+	committing chan struct{}
+	commits    sync.WaitGroup // running ones
+	sequence   uint64         // of the last batch; under committing
 
 	views struct {
 		sync.Mutex
@@ -75,7 +79,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, o: o, fs: o.fs, lock: lock}
+	s := &Store{
+		dir: dir, o: o, fs: o.fs, lock: lock,
+		failed: newSignal(), halted: newSignal(), committing: make(chan struct{}, 1),
+	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
@@ -141,12 +148,30 @@ func (s *Store) Close() error {
 	if len(open) > 0 {
 		return errors.Join(err, errf(ErrInUse, "the store was closed while in use: %s", strings.Join(open, ", ")))
 	}
-	if s.halted.Load() {
-		return errors.Join(err, s.usable()) // Pebble's locks are held for good
-	}
 	return errors.Join(err, s.closeParts())
 }
 
+// signal is given once and for good.
+type signal struct {
+	given chan struct{}
+	once  *sync.Once
+}
+
+func newSignal() signal { return signal{make(chan struct{}), new(sync.Once)} }
+
+func (s signal) give() { s.once.Do(func() { close(s.given) }) }
+
+func (s signal) isGiven() bool {
+	select {
+	case <-s.given:
+		return true
+	default:
+		return false
+	}
+}
+
+// closeParts closes what open has opened. Where Pebble stands still, its locks
+// are held for good: then the directory stays ours until the process ends.
 func (s *Store) closeParts() error {
 	s.ready.Store(false) // from here on Pebble returns its errors
 	var errs []error
@@ -154,7 +179,17 @@ func (s *Store) closeParts() error {
 		s.files.closeAll()
 	}
 	if s.db != nil {
-		errs = append(errs, s.db.Close())
+		done := make(chan error, 1)
+		go func() {
+			s.commits.Wait()
+			done <- s.db.Close()
+		}()
+		select {
+		case err := <-done:
+			errs = append(errs, err)
+		case <-s.halted.given:
+			return s.usable()
+		}
 	}
 	if s.witness != nil {
 		errs = append(errs, s.witness.close())
@@ -165,21 +200,46 @@ func (s *Store) closeParts() error {
 // commit makes a batch durable. Batches become durable in the order of their
 // sequence numbers; when commit returns nil, the sequence of the batch is in
 // the witness, and an open that finds less refuses.
+//
+// It returns an error as soon as the store fails, whatever becomes of the
+// batch: Pebble may stand still with it, and nobody must wait for that.
 func (s *Store) commit(b *pebble.Batch) error {
 	if s.o.reorder != nil {
-		return s.o.reorder(b, s.apply)
+		return s.o.reorder(b, s.commitNow)
 	}
-	return s.apply(b)
+	return s.commitNow(b)
 }
 
-func (s *Store) apply(b *pebble.Batch) error {
-	if err := s.usable(); err != nil { // commitMu may be held for good
+func (s *Store) commitNow(b *pebble.Batch) error {
+	if err := s.usable(); err != nil {
 		b.Close()
 		return err
 	}
-	s.commitMu.Lock()
+	select {
+	case s.committing <- struct{}{}:
+	case <-s.failed.given:
+		b.Close()
+		return s.usable()
+	}
+	done := make(chan error, 1)
+	s.commits.Add(1)
+	go func() {
+		defer s.commits.Done()
+		done <- s.apply(b)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.failed.given:
+		return s.usable()
+	}
+}
+
+// apply is commit on a goroutine of its own, which lasts as long as Pebble
+// keeps it. The caller has taken the token.
+func (s *Store) apply(b *pebble.Batch) error {
 	if err := s.usable(); err != nil {
-		s.commitMu.Unlock()
+		<-s.committing
 		b.Close()
 		return err
 	}
@@ -189,7 +249,7 @@ func (s *Store) apply(b *pebble.Batch) error {
 	if err == nil {
 		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
 	}
-	s.commitMu.Unlock()
+	<-s.committing
 	if err == nil {
 		err = b.SyncWait()
 	}
@@ -216,6 +276,7 @@ func (s *Store) fail(cause error) error {
 	if s.bad.CompareAndSwap(nil, &err) {
 		s.o.Logger.Error("store failed and is read-only now", "dir", s.dir, "cause", cause)
 	}
+	s.failed.give()
 	return *s.bad.Load()
 }
 
