@@ -106,10 +106,10 @@ func (s *Store) takeForRollback(volume, snapshot, kept string) (*volumeEntry, *s
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case e.users > 0:
-		return nil, nil, errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", volume, e.users)
 	case e.snapshots[kept] != nil:
 		return nil, nil, errf(ErrExists, "volume %q has a snapshot %q already: choose another name for its present state", volume, kept)
+	case e.users > 0:
+		return nil, nil, errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", volume, e.users)
 	}
 	e.users++
 	e.exclusive = true
