@@ -16,6 +16,9 @@ type backend struct {
 	*blockstore.Store
 	d   *Daemon
 	nbd []string // URIs that serve the store
+	// fence cuts NBD clients off a volume and keeps them off until lift is
+	// called; nil where there is no NBD server.
+	fence fenceFunc
 }
 
 var _ v1.Backend = (*backend)(nil)
@@ -23,6 +26,15 @@ var _ v1.Backend = (*backend)(nil)
 // OpenImage opens a golden image for an export to a file.
 func (b *backend) OpenImage(ctx context.Context, name string) (v1.Disk, error) {
 	disk, err := b.Store.OpenImage(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return disk, nil
+}
+
+// OpenSnapshot opens a snapshot for an export to a file.
+func (b *backend) OpenSnapshot(ctx context.Context, volume, name string) (v1.Disk, error) {
+	disk, err := b.Store.OpenSnapshot(ctx, volume, name)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,6 @@
 //
 // # Exports
 //
-// A volume is exported under its name, a golden image read-only as
-// images/NAME.
+// A volume is exported under its name; read-only are a golden image as
+// images/NAME and a snapshot as snapshots/VOLUME/NAME.
 package daemon

@@ -21,7 +21,7 @@ func (d *Daemon) Embed() *Embedded {
 	pair := v1.NewPair()
 	return &Embedded{
 		Client: v1.NewClientDial(pair.Dial),
-		api:    d.serveAPI(pair, nil),
+		api:    d.serveAPI(pair, nil, nil),
 	}
 }
 
@@ -41,9 +41,9 @@ type apiServer struct {
 	err    error              // what it returned; valid after done
 }
 
-func (d *Daemon) serveAPI(l net.Listener, nbd []string) *apiServer {
+func (d *Daemon) serveAPI(l net.Listener, nbd []string, fence fenceFunc) *apiServer {
 	ctx, cancel := context.WithCancel(context.Background())
-	srv := v1.NewServer(&backend{Store: d.store, d: d, nbd: nbd}, d.opts.Version, d.log)
+	srv := v1.NewServer(&backend{Store: d.store, d: d, nbd: nbd, fence: fence}, d.opts.Version, d.log)
 	srv.BaseContext = func(net.Listener) context.Context { return ctx }
 	a := &apiServer{srv: srv, cancel: cancel, done: make(chan struct{})}
 	srv.Handler = a.counted(srv.Handler)

@@ -6,20 +6,55 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"goldstream/blockstore"
 	"goldstream/nbd"
 )
 
-// imagePrefix begins the export name of a golden image. A volume's name holds
-// no slash.
-const imagePrefix = "images/"
+// The prefixes begin the export names of golden images and of snapshots, which
+// are snapshots/VOLUME/NAME. No name holds a slash.
+const (
+	imagePrefix    = "images/"
+	snapshotPrefix = "snapshots/"
+)
 
 // exports is the store as the NBD server wants it.
-type exports struct{ store *blockstore.Store }
+type exports struct {
+	store *blockstore.Store
+	mu    struct {
+		sync.Mutex
+		barred map[string]int // volumes that nobody may open now
+	}
+}
 
-// Open opens a volume, or a golden image read-only.
-func (e exports) Open(ctx context.Context, name string) (nbd.Device, error) {
+func newExports(store *blockstore.Store) *exports {
+	e := &exports{store: store}
+	e.mu.barred = map[string]int{}
+	return e
+}
+
+// bar keeps everybody from opening a volume until lift is called.
+func (e *exports) bar(volume string) (lift func()) {
+	add := func(n int) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.mu.barred[volume] += n; e.mu.barred[volume] == 0 {
+			delete(e.mu.barred, volume)
+		}
+	}
+	add(+1)
+	return func() { add(-1) }
+}
+
+func (e *exports) isBarred(volume string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mu.barred[volume] > 0
+}
+
+// Open opens a volume, or a golden image or snapshot read-only.
+func (e *exports) Open(ctx context.Context, name string) (nbd.Device, error) {
 	disk, err := e.open(ctx, name)
 	if errors.Is(err, blockstore.ErrNotFound) {
 		return nil, fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
@@ -30,15 +65,22 @@ func (e exports) Open(ctx context.Context, name string) (nbd.Device, error) {
 	return disk, nil
 }
 
-func (e exports) open(ctx context.Context, name string) (*blockstore.Disk, error) {
+func (e *exports) open(ctx context.Context, name string) (*blockstore.Disk, error) {
 	if image, ok := strings.CutPrefix(name, imagePrefix); ok {
 		return e.store.OpenImage(ctx, image)
+	}
+	if path, ok := strings.CutPrefix(name, snapshotPrefix); ok {
+		volume, snapshot, _ := strings.Cut(path, "/")
+		return e.store.OpenSnapshot(ctx, volume, snapshot)
+	}
+	if e.isBarred(name) {
+		return nil, fmt.Errorf("volume %q is being rolled back: %w", name, blockstore.ErrInUse)
 	}
 	return e.store.OpenVolume(ctx, name)
 }
 
-// List names every volume, then every golden image.
-func (e exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
+// List names every volume, then every golden image, then every snapshot.
+func (e *exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
 	volumes, err := e.store.Volumes(ctx)
 	if err != nil {
 		return nil, err
@@ -53,6 +95,17 @@ func (e exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
 	}
 	for _, i := range images {
 		list = append(list, nbd.ExportInfo{Name: imagePrefix + i.Name, Description: "golden image", Size: i.Size, ReadOnly: true})
+	}
+	for _, v := range volumes {
+		snapshots, err := e.store.Snapshots(ctx, v.Name)
+		if err != nil && !errors.Is(err, blockstore.ErrNotFound) { // gone meanwhile
+			return nil, err
+		}
+		for _, sn := range snapshots {
+			list = append(list, nbd.ExportInfo{
+				Name: snapshotPrefix + v.Name + "/" + sn.Name, Description: "snapshot of " + v.Name, Size: sn.Size, ReadOnly: true,
+			})
+		}
 	}
 	return list, nil
 }

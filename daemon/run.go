@@ -87,12 +87,13 @@ func (r *running) closeListeners() {
 }
 
 func (r *running) serve(sock net.Listener) {
-	r.nbd = nbd.NewServer(exports{r.d.store}, nbd.Options{Logger: r.d.log})
+	e := newExports(r.d.store)
+	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log})
 	r.ends = make(chan error, len(r.lns))
 	for _, ln := range r.lns {
 		go func() { r.ends <- r.nbd.Serve(context.Background(), ln) }()
 	}
-	r.api = r.d.serveAPI(sock, r.uris)
+	r.api = r.d.serveAPI(sock, r.uris, fence(e, r.nbd))
 }
 
 // wait returns when ctx ends, or earlier with the error of a listener that

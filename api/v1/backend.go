@@ -3,6 +3,7 @@ package v1
 import (
 	"context"
 	"io"
+	"time"
 
 	"goldstream/blockstore"
 )
@@ -11,7 +12,11 @@ import (
 type Backend interface {
 	ImageBackend
 	VolumeBackend
+	SnapshotBackend
+	RetiredBackend
 	Status(ctx context.Context) (Status, error)
+	// Usage says what each disk takes and what it shares.
+	Usage(ctx context.Context) (blockstore.UsageReport, error)
 }
 
 // ImageBackend is the part of a Backend that knows golden images.
@@ -36,6 +41,30 @@ type VolumeBackend interface {
 	Volume(ctx context.Context, name string) (blockstore.VolumeInfo, error)
 	GrowVolume(ctx context.Context, name string, size int64) (blockstore.VolumeInfo, error)
 	DeleteVolume(ctx context.Context, name, requestID string) error
+	// RetireVolume deletes a volume that can be restored for as long as keep.
+	RetireVolume(ctx context.Context, name string, keep time.Duration, requestID string) error
+}
+
+// SnapshotBackend is the part of a Backend that knows snapshots of volumes.
+type SnapshotBackend interface {
+	Snapshots(ctx context.Context, volume string) ([]blockstore.SnapshotInfo, error)
+	CreateSnapshot(ctx context.Context, volume string, req blockstore.SnapshotRequest) (blockstore.SnapshotInfo, error)
+	OpenSnapshot(ctx context.Context, volume, name string) (Disk, error)
+	CaptureSnapshot(ctx context.Context, volume, name string, req blockstore.ImportRequest) (blockstore.ImageInfo, error)
+	DeleteSnapshot(ctx context.Context, volume, name, requestID string) error
+	PruneSnapshots(ctx context.Context, volume string, keep blockstore.Retention, owner string, dry bool) ([]blockstore.SnapshotInfo, error)
+	// RollBack refuses while clients are connected to the volume, or with
+	// disconnect cuts them off. It returns the snapshot that keeps the state
+	// that was left.
+	RollBack(ctx context.Context, volume, name string, disconnect bool, req blockstore.SnapshotRequest) (blockstore.SnapshotInfo, error)
+}
+
+// RetiredBackend is the part of a Backend that knows deleted volumes that can
+// still be restored.
+type RetiredBackend interface {
+	RetiredVolumes(ctx context.Context) ([]blockstore.RetiredVolume, error)
+	RestoreVolume(ctx context.Context, idOrName, as, requestID string) (blockstore.VolumeInfo, error)
+	RemoveRetired(ctx context.Context, idOrName, requestID string) error
 }
 
 // Disk is what an export reads.

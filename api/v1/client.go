@@ -61,6 +61,12 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
+// Usage says what each disk takes and what it shares.
+func (c *Client) Usage(ctx context.Context) (u blockstore.UsageReport, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/usage", nil, &u)
+	return u, err
+}
+
 // Images lists the golden images.
 func (c *Client) Images(ctx context.Context) ([]blockstore.ImageInfo, error) {
 	var l ImageList
@@ -92,7 +98,7 @@ func (c *Client) Volume(ctx context.Context, name string) (v blockstore.VolumeIn
 	return v, err
 }
 
-// CreateVolume clones a golden image or makes an empty volume.
+// CreateVolume clones a golden image or a snapshot, or makes an empty volume.
 func (c *Client) CreateVolume(ctx context.Context, req CreateRequest, opts ...Option) (v blockstore.VolumeInfo, err error) {
 	err = c.call(ctx, http.MethodPost, "/v1/volumes", req, &v, opts...)
 	return v, err

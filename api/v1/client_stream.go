@@ -54,7 +54,7 @@ func (c *Client) VerifyImage(ctx context.Context, name string, progress Progress
 	return rep, err
 }
 
-// CaptureImage makes a golden image of what a volume holds now.
+// CaptureImage makes a golden image of a volume or of one of its snapshots.
 func (c *Client) CaptureImage(ctx context.Context, name string, req CaptureRequest, progress ProgressFunc, opts ...Option) (i blockstore.ImageInfo, err error) {
 	err = c.work(ctx, imagePath(name, "/capture"), req, &i, progress, opts)
 	return i, err
@@ -106,7 +106,16 @@ func brokeOff(ctx context.Context, err error) error {
 // ExportImage passes an image's disk to the sink that start returns for its
 // size, and returns the size.
 func (c *Client) ExportImage(ctx context.Context, name string, start func(size int64) (Sink, error)) (int64, error) {
-	resp, err := c.do(ctx, http.MethodGet, imagePath(name, "/export?format=sparse"), "", nil, -1, nil)
+	return c.export(ctx, imagePath(name, "/export"), start)
+}
+
+// ExportSnapshot is ExportImage for a snapshot of a volume.
+func (c *Client) ExportSnapshot(ctx context.Context, volume, name string, start func(size int64) (Sink, error)) (int64, error) {
+	return c.export(ctx, snapshotPath(volume, name, "/export"), start)
+}
+
+func (c *Client) export(ctx context.Context, path string, start func(size int64) (Sink, error)) (int64, error) {
+	resp, err := c.do(ctx, http.MethodGet, path+"?format=sparse", "", nil, -1, nil)
 	if err != nil {
 		return 0, err
 	}

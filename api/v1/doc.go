@@ -19,19 +19,29 @@
 //	POST   /v1/images/{name}/import    JSON {path} or the image as octet-stream   NDJSON
 //	GET    /v1/images/{name}/export    ?format=raw|zstd|sparse                    bytes
 //	POST   /v1/images/{name}/verify                                               NDJSON
-//	POST   /v1/images/{name}/capture   JSON {volume}                              NDJSON
+//	POST   /v1/images/{name}/capture   JSON {volume, snapshot}                    NDJSON
 //	DELETE /v1/images/{name}
 //	GET    /v1/volumes
-//	POST   /v1/volumes                 JSON {name, image, size}
+//	POST   /v1/volumes                 JSON {name, image, size, volume, snapshot}
 //	GET    /v1/volumes/{name}
 //	POST   /v1/volumes/{name}/grow     JSON {size}
-//	DELETE /v1/volumes/{name}
+//	DELETE /v1/volumes/{name}          ?keep=72h retires it for that time
+//	POST   /v1/volumes/{name}/rollback JSON {snapshot, as, owner, disconnect}
+//	GET    /v1/volumes/{name}/snapshots
+//	POST   /v1/volumes/{name}/snapshots                     JSON {name, owner}
+//	POST   /v1/volumes/{name}/snapshots/prune               JSON {keep, owner, dryRun}
+//	GET    /v1/volumes/{name}/snapshots/{snapshot}/export   as an image's         bytes
+//	DELETE /v1/volumes/{name}/snapshots/{snapshot}
+//	GET    /v1/retired
+//	POST   /v1/retired/{id}/restore    JSON {as}; id may be the name of one
+//	DELETE /v1/retired/{id}
+//	GET    /v1/usage
 //
 // # Conventions
 //
 // Requests are strict: an unknown JSON field or query parameter is an error. An
 // Idempotency-Key header names a request; the same key again returns the first
-// result.
+// result. Grow and prune take none: to repeat them does no harm.
 //
 // Long work answers with NDJSON, one [Event] a line; the last line is the
 // result or the error. A connection that the client closes cancels the work.

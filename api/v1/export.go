@@ -2,6 +2,7 @@ package v1
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,21 +23,40 @@ type cutError struct{ err error }
 func (c *cutError) Error() string { return c.err.Error() }
 func (c *cutError) Unwrap() error { return c.err }
 
-func (s *server) export(w http.ResponseWriter, r *http.Request) error {
+// export makes a handler that sends the disk that open opens. An error after
+// the first byte can only break the answer off in the formats raw and zstd;
+// sparse has a frame for it.
+func (s *server) export(open func(*http.Request) (Disk, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		err := send(w, r, open)
+		s.record(r, start, err)
+		var cut *cutError
+		if errors.As(err, &cut) {
+			panic(http.ErrAbortHandler)
+		}
+		if err != nil {
+			s.deadline(w)
+			writeError(w, err)
+		}
+	}
+}
+
+func send(w http.ResponseWriter, r *http.Request, open func(*http.Request) (Disk, error)) error {
 	if err := onlyQuery(r, "format"); err != nil {
 		return err
 	}
-	send, err := exporter(r.URL.Query().Get("format"))
+	write, err := exporter(r.URL.Query().Get("format"))
 	if err != nil {
 		return err
 	}
-	disk, err := s.backend.OpenImage(r.Context(), r.PathValue("name"))
+	disk, err := open(r)
 	if err != nil {
 		return err
 	}
 	defer disk.Close()
 	w.Header().Set(HeaderDiskSize, strconv.FormatInt(disk.Size(), 10))
-	if err := send(r.Context(), &slowWriter{w: w, rc: http.NewResponseController(w)}, disk); err != nil {
+	if err := write(r.Context(), &slowWriter{w: w, rc: http.NewResponseController(w)}, disk); err != nil {
 		return &cutError{err: err}
 	}
 	return nil

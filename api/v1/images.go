@@ -1,13 +1,11 @@
 package v1
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"mime"
 	"net/http"
 	"path/filepath"
-	"time"
 
 	"goldstream/blockstore"
 )
@@ -16,7 +14,7 @@ func (s *server) routeImages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/images", s.answer(s.listImages))
 	mux.HandleFunc("GET /v1/images/{name}", s.answer(s.inspectImage))
 	mux.HandleFunc("DELETE /v1/images/{name}", s.answer(s.deleteImage))
-	mux.HandleFunc("GET /v1/images/{name}/export", s.exportImage)
+	mux.HandleFunc("GET /v1/images/{name}/export", s.export(s.openImage))
 	mux.HandleFunc("POST /v1/images/{name}/import", s.stream(s.importImage))
 	mux.HandleFunc("POST /v1/images/{name}/verify", s.stream(s.verifyImage))
 	mux.HandleFunc("POST /v1/images/{name}/capture", s.stream(s.captureImage))
@@ -27,13 +25,7 @@ func (s *server) listImages(_ http.ResponseWriter, r *http.Request) (any, error)
 		return nil, err
 	}
 	images, err := s.backend.Images(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	if images == nil {
-		images = []blockstore.ImageInfo{}
-	}
-	return ImageList{Images: images}, nil
+	return ImageList{Images: orEmpty(images)}, err
 }
 
 func (s *server) inspectImage(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -80,9 +72,7 @@ func (s *server) importBody(e *events, r *http.Request, req blockstore.ImportReq
 
 func (s *server) verifyImage(e *events, r *http.Request) (any, error) {
 	rep, err := s.backend.VerifyImage(r.Context(), r.PathValue("name"), e.progress)
-	if rep.Bad == nil {
-		rep.Bad = []blockstore.BadChunk{}
-	}
+	rep.Bad = orEmpty(rep.Bad)
 	return rep, err
 }
 
@@ -91,28 +81,20 @@ func (s *server) captureImage(e *events, r *http.Request) (any, error) {
 	if err := readJSON(e.w, r, &body); err != nil {
 		return nil, err
 	}
-	return s.backend.CaptureImage(r.Context(), body.Volume, blockstore.ImportRequest{
+	req := blockstore.ImportRequest{
 		Name:      r.PathValue("name"),
 		RequestID: requestID(r),
 		Owner:     body.Owner,
 		Progress:  e.progress,
-	})
+	}
+	if body.Snapshot != "" {
+		return s.backend.CaptureSnapshot(r.Context(), body.Volume, body.Snapshot, req)
+	}
+	return s.backend.CaptureImage(r.Context(), body.Volume, req)
 }
 
-// exportImage sends the disk. An error after the first byte can only break the
-// answer off in the formats raw and zstd; sparse has a frame for it.
-func (s *server) exportImage(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
-	err := s.export(w, r)
-	s.record(r, start, err)
-	var cut *cutError
-	if errors.As(err, &cut) {
-		panic(http.ErrAbortHandler)
-	}
-	if err != nil {
-		s.deadline(w)
-		writeError(w, err)
-	}
+func (s *server) openImage(r *http.Request) (Disk, error) {
+	return s.backend.OpenImage(r.Context(), r.PathValue("name"))
 }
 
 func requestID(r *http.Request) string { return r.Header.Get(HeaderRequestID) }

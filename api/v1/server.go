@@ -52,8 +52,11 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	s.routeImages(mux)
 	s.routeVolumes(mux)
+	s.routeSnapshots(mux)
+	s.routeRetired(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
+	mux.HandleFunc("GET /v1/usage", s.answer(s.usage))
 	mux.HandleFunc("/", s.answer(noRoute))
 	return mux
 }
@@ -62,6 +65,13 @@ func (s *server) status(_ http.ResponseWriter, r *http.Request) (any, error) {
 	st, err := s.backend.Status(r.Context())
 	st.Version = s.version.Version
 	return st, err
+}
+
+func (s *server) usage(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if err := onlyQuery(r); err != nil {
+		return nil, err
+	}
+	return s.backend.Usage(r.Context())
 }
 
 func noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -154,6 +164,14 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 		return invalid("the body holds more than one JSON document")
 	}
 	return nil
+}
+
+// orEmpty returns a list that is [] in JSON where there is nothing in it.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // onlyQuery refuses query parameters other than those named.

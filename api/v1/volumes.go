@@ -1,7 +1,9 @@
 package v1
 
 import (
+	"fmt"
 	"net/http"
+	"time"
 
 	"goldstream/blockstore"
 )
@@ -19,13 +21,7 @@ func (s *server) listVolumes(_ http.ResponseWriter, r *http.Request) (any, error
 		return nil, err
 	}
 	volumes, err := s.backend.Volumes(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	if volumes == nil {
-		volumes = []blockstore.VolumeInfo{}
-	}
-	return VolumeList{Volumes: volumes}, nil
+	return VolumeList{Volumes: orEmpty(volumes)}, err
 }
 
 func (s *server) inspectVolume(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -40,6 +36,8 @@ func (s *server) createVolume(w http.ResponseWriter, r *http.Request) (any, erro
 	return s.backend.CreateVolume(r.Context(), blockstore.CloneRequest{
 		Name:      body.Name,
 		Image:     body.Image,
+		Volume:    body.Volume,
+		Snapshot:  body.Snapshot,
 		Size:      body.Size,
 		Owner:     body.Owner,
 		RequestID: requestID(r),
@@ -55,5 +53,17 @@ func (s *server) growVolume(w http.ResponseWriter, r *http.Request) (any, error)
 }
 
 func (s *server) deleteVolume(_ http.ResponseWriter, r *http.Request) (any, error) {
-	return nil, s.backend.DeleteVolume(r.Context(), r.PathValue("name"), requestID(r))
+	if err := onlyQuery(r, "keep"); err != nil {
+		return nil, err
+	}
+	name, id := r.PathValue("name"), requestID(r)
+	if !r.URL.Query().Has("keep") {
+		return nil, s.backend.DeleteVolume(r.Context(), name, id)
+	}
+	text := r.URL.Query().Get("keep")
+	keep, err := time.ParseDuration(text)
+	if err != nil || keep <= 0 {
+		return nil, invalid(fmt.Sprintf("keep=%s is no time to keep a volume for; write hours and minutes, such as 72h or 1h30m", text))
+	}
+	return nil, s.backend.RetireVolume(r.Context(), name, keep, id)
 }

@@ -59,24 +59,75 @@ type ImportRequest struct {
 	Owner string `json:"owner,omitempty"`
 }
 
-// CaptureRequest asks for a golden image of what a volume holds now.
+// CaptureRequest asks for a golden image of what a volume holds now or, with
+// Snapshot, held then.
 type CaptureRequest struct {
-	Volume string `json:"volume"`
-	Owner  string `json:"owner,omitempty"`
+	Volume   string `json:"volume"`
+	Snapshot string `json:"snapshot,omitempty"`
+	Owner    string `json:"owner,omitempty"`
 }
 
-// CreateRequest asks for a volume. Without Image it is empty and Size is
-// needed; with Image, Size 0 means the image's.
+// CreateRequest asks for a volume: a clone of Image, or of the Snapshot of
+// Volume, where Size 0 means that of what is cloned; or an empty one of Size.
 type CreateRequest struct {
-	Name  string `json:"name"`
-	Image string `json:"image,omitempty"`
-	Size  int64  `json:"size,omitempty"`
-	Owner string `json:"owner,omitempty"`
+	Name     string `json:"name"`
+	Image    string `json:"image,omitempty"`
+	Volume   string `json:"volume,omitempty"`
+	Snapshot string `json:"snapshot,omitempty"`
+	Size     int64  `json:"size,omitempty"`
+	Owner    string `json:"owner,omitempty"`
 }
 
 // GrowRequest asks for a larger volume.
 type GrowRequest struct {
 	Size int64 `json:"size"`
+}
+
+// SnapshotList answers GET /v1/volumes/{name}/snapshots, oldest first.
+type SnapshotList struct {
+	Snapshots []blockstore.SnapshotInfo `json:"snapshots"`
+}
+
+// SnapshotRequest asks for a snapshot of a volume.
+type SnapshotRequest struct {
+	Name  string `json:"name"`
+	Owner string `json:"owner,omitempty"`
+}
+
+// PruneRequest asks for the deletion of the snapshots that no rule keeps; with
+// Owner only those of that owner count. With DryRun nothing is deleted.
+type PruneRequest struct {
+	Keep   blockstore.Retention `json:"keep"`
+	Owner  string               `json:"owner,omitempty"`
+	DryRun bool                 `json:"dryRun,omitempty"`
+}
+
+// Pruned answers a PruneRequest: what was deleted or, with DryRun, would be.
+type Pruned struct {
+	Deleted []blockstore.SnapshotInfo `json:"deleted"`
+	DryRun  bool                      `json:"dryRun"`
+}
+
+// RollbackRequest asks that a volume reads as one of its snapshots again. What
+// it holds now is kept as the snapshot As (by default before-rollback-TIME) of
+// Owner.
+type RollbackRequest struct {
+	Snapshot string `json:"snapshot"`
+	As       string `json:"as,omitempty"`
+	Owner    string `json:"owner,omitempty"`
+	// Disconnect cuts off the NBD clients that have the volume open. Without it
+	// the request is refused while there are any.
+	Disconnect bool `json:"disconnect,omitempty"`
+}
+
+// RetiredList answers GET /v1/retired.
+type RetiredList struct {
+	Retired []blockstore.RetiredVolume `json:"retired"`
+}
+
+// RestoreRequest asks for a retired volume back, under its own name or As.
+type RestoreRequest struct {
+	As string `json:"as,omitempty"`
 }
 
 // Event is one line of an NDJSON answer. Exactly one field is set.

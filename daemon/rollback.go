@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"goldstream/blockstore"
+	"goldstream/nbd"
+)
+
+type fenceFunc func(ctx context.Context, volume string) (lift func(), err error)
+
+// fence returns the fenceFunc of a server of exports.
+func fence(e *exports, srv *nbd.Server) fenceFunc {
+	return func(ctx context.Context, volume string) (lift func(), err error) {
+		lift = e.bar(volume) // first: who is cut off connects again at once
+		if err := srv.Fence(ctx, volume); err != nil {
+			lift()
+			return nil, err
+		}
+		return lift, nil
+	}
+}
+
+// RollBack rolls a volume back. Clients are cut off only if they are what it
+// fails for: a wrong name, or a request that was done before, disturbs nobody.
+func (b *backend) RollBack(ctx context.Context, volume, snapshot string, disconnect bool, req blockstore.SnapshotRequest) (blockstore.SnapshotInfo, error) {
+	kept, err := b.Store.RollBack(ctx, volume, snapshot, req)
+	if !disconnect || b.fence == nil || !errors.Is(err, blockstore.ErrInUse) {
+		return kept, err
+	}
+	lift, err := b.fence(ctx, volume)
+	if err != nil {
+		return kept, fmt.Errorf("the clients of volume %q are not all gone: %w", volume, err)
+	}
+	defer lift()
+	kept, err = b.Store.RollBack(ctx, volume, snapshot, req)
+	if errors.Is(err, blockstore.ErrInUse) {
+		err = fmt.Errorf("the NBD clients are cut off, but another command still reads the volume; try again when it is done: %w", err)
+	}
+	return kept, err
+}
