@@ -31,6 +31,8 @@ func newApp(s streams) *cli.App {
 		serveCommand(),
 		noun("image", "golden images", imageCommands()),
 		noun("volume", "OS volumes, cloned from golden images", volumeCommands()),
+		noun("snapshot", "snapshots of volumes", snapshotCommands()),
+		spaceCommand(),
 		statusCommand(),
 		versionCommand(),
 		completionCommand(),
@@ -62,7 +64,7 @@ type verb struct {
 	examples          []string
 	flags             []cli.Flag
 	action            func(*call) error
-	complete          func(*call) []string // names for its arguments; may be nil
+	complete          names // for its arguments; may be nil
 }
 
 func (v verb) command() *cli.Command {

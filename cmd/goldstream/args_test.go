@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestInterspersed(t *testing.T) {
@@ -44,8 +45,23 @@ func TestCompletion(t *testing.T) {
 	assert.Equal(t, []string{"bash", "zsh"}, complete("completion"))
 	assert.Empty(t, complete("volume inspect"), "no daemon, no names")
 	h.must("volume", "create", "web-1", "--size", "1MiB")
+	h.must("snapshot", "create", "web-1", "s1")
+	h.must("snapshot", "create", "web-1", "s2")
+	for _, name := range []string{"gone", "twice", "twice"} {
+		h.must("volume", "create", name, "--size", "1MiB")
+		h.must("volume", "delete", name, "--keep", "1h")
+	}
 	s := h.serve()
 	assert.Equal(t, []string{"web-1"}, complete("volume inspect"))
+	assert.Equal(t, []string{"web-1"}, complete("volume rollback"))
+	assert.Equal(t, []string{"s1", "s2"}, complete("volume rollback web-1"))
+	assert.Equal(t, []string{"s1", "s2"}, complete("snapshot export web-1"))
+	assert.Empty(t, complete("snapshot export web-1 s1"), "a file")
+	assert.Empty(t, complete("snapshot delete web-2"))
+	retired := complete("volume restore")
+	require.Len(t, retired, 3)
+	assert.Subset(t, retired, []string{"gone"})
+	assert.NotContains(t, retired, "twice", "several are named by their ids")
 	s.stop()
 }
 

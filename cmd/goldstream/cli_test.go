@@ -73,6 +73,32 @@ func story(t *testing.T, h *house) string {
 	step("image", "export", "raw", filepath.Join(dir, "out.raw"))
 	step("image", "export", "zst", filepath.Join(dir, "out.zst"), "--json")
 	step("image", "export", "raw", "-", "--format", "raw")
+	step("snapshot", "create", "web-1", "s1", "--owner", "me")
+	step("snapshot", "create", "web-1", "s2", "--json", "--request-id", "r2")
+	step("snapshot", "create", "web-1", "s2", "--json", "--request-id", "r2")
+	step("snapshot", "create", "web-1", "s3")
+	step("snapshot", "list", "web-1")
+	step("snapshot", "prune", "web-1", "--keep-last", "1", "--dry-run")
+	step("snapshot", "prune", "web-1", "--keep-last=1", "--owner", "me")
+	step("snapshot", "prune", "web-1", "--keep-last", "2", "--json")
+	step("snapshot", "export", "web-1", "s2", filepath.Join(dir, "s2.raw"))
+	step("snapshot", "export", "web-1", "s2", filepath.Join(dir, "s2.zst"), "--json")
+	step("image", "capture", "shot-2", "--volume", "web-1", "--snapshot", "s2")
+	step("volume", "create", "web-4", "--snapshot", "web-1/s2")
+	step("volume", "rollback", "web-1", "s2", "--as", "before")
+	step("volume", "rollback", "web-1", "before", "--json", "--disconnect", "--owner", "me")
+	step("snapshot", "list", "web-1", "--json")
+	step("snapshot", "delete", "web-1", "s2")
+	step("snapshot", "delete", "web-1", "s2", "--json")
+	step("space", "--json")
+	step("volume", "delete", "web-4", "--keep", "72h")
+	step("volume", "delete", "web-3", "--keep", "2d", "--json")
+	step("volume", "list", "--retired")
+	step("volume", "list", "--retired", "--json")
+	step("volume", "restore", "web-4", "--as", "web-5")
+	step("volume", "restore", "web-3", "--as", "web-5")
+	step("volume", "purge", "web-3")
+	step("volume", "purge", "web-3")
 	step("volume", "delete", "web-2")
 	step("volume", "delete", "web-2")
 	step("image", "delete", "zst", "--json")
@@ -82,6 +108,10 @@ func story(t *testing.T, h *house) string {
 	same(t, disk, filepath.Join(dir, "out.raw"))
 	tool(t, "zstd", "-qd", filepath.Join(dir, "out.zst"), "-o", filepath.Join(dir, "out2.raw"))
 	same(t, disk, filepath.Join(dir, "out2.raw"))
+	grown := append(disk[:len(disk):len(disk)], make([]byte, 8<<20)...)
+	same(t, grown, filepath.Join(dir, "s2.raw"))
+	tool(t, "zstd", "-qd", filepath.Join(dir, "s2.zst"), "-o", filepath.Join(dir, "s22.raw"))
+	same(t, grown, filepath.Join(dir, "s22.raw"))
 	require.Contains(t, log.String(), string(disk[:64]), "exported to standard output")
 	return anonymous(log.String(), dir)
 }
@@ -92,6 +122,7 @@ func anonymous(s, dir string) string {
 	for pattern, name := range map[string]string{
 		`\b[0-9a-f]{32}\b`:                 "ID",
 		`\d{4}-\d\d-\d\d[T ][0-9:.]{8,}Z?`: "TIME",
+		`before-rollback-[0-9TZ.]+`:        "before-rollback-TIME",
 	} {
 		s = regexp.MustCompile(pattern).ReplaceAllString(s, name)
 	}
@@ -211,6 +242,11 @@ func TestExitCodes(t *testing.T) {
 	assert.Equal(t, exitNotFound, h.run("image", "list").code, "no data directory")
 	h.must("image", "import", "debian", raw)
 	h.must("volume", "create", "web-1", "--image", "debian")
+	h.must("snapshot", "create", "web-1", "s")
+	h.must("volume", "create", "twice", "--size", "1MiB")
+	h.must("volume", "delete", "twice", "--keep", "1h")
+	h.must("volume", "create", "twice", "--size", "1MiB")
+	h.must("volume", "delete", "twice", "--keep", "1h")
 	table := []struct {
 		code int
 		says string
@@ -233,6 +269,32 @@ func TestExitCodes(t *testing.T) {
 		{2, "--format", "image export debian out --format vmdk"},
 		{2, "fish", "completion fish"},
 		{2, "name", "volume create no/slash --image debian"},
+		{2, "NAME is missing", "snapshot create web-1"},
+		{2, "name", "snapshot create web-1 no/slash"},
+		{2, "--keep-last", "snapshot prune web-1"},
+		{2, "keep", "snapshot prune web-1 --keep-last=-1"},
+		{2, "invalid", "snapshot prune web-1 --keep-last many"},
+		{2, "VOLUME/NAME", "volume create x --snapshot web-1"},
+		{2, "name one of them", "volume create x --snapshot web-1/s --image debian"},
+		{2, "72h or 30d", "volume delete web-1 --keep forever"},
+		{2, "72h or 30d", "volume delete web-1 --keep 0d"},
+		{2, "72h or 30d", "volume delete web-1 --keep -1h"},
+		{2, "by its ID", "volume restore twice"},
+		{2, "by its ID", "volume purge twice"},
+		{2, "snapshot export: " + dir + " is a directory", "snapshot export web-1 s " + dir},
+		{3, "nope", "snapshot list nope"},
+		{3, "nope", "snapshot create nope s"},
+		{3, "nope", "snapshot delete web-1 nope"},
+		{3, "nope", "snapshot prune nope --keep-last 1"},
+		{3, "nope", "snapshot export web-1 nope " + filepath.Join(dir, "none")},
+		{3, "nope", "image capture x --volume web-1 --snapshot nope"},
+		{3, "nope", "volume create x --snapshot web-1/nope"},
+		{3, "nope", "volume rollback web-1 nope"},
+		{3, "nope", "volume restore nope"},
+		{3, "nope", "volume purge nope"},
+		{3, "nope", "volume delete nope --keep 1h"},
+		{4, "web-1", "snapshot create web-1 s"},
+		{4, "choose another name", "volume rollback web-1 s --as s"},
 		{3, "nope", "image inspect nope"},
 		{3, "nope", "volume create x --image nope"},
 		{3, "nope", "volume delete nope"},
@@ -458,9 +520,10 @@ func TestServeJSONLog(t *testing.T) {
 func TestHelpHasExamples(t *testing.T) {
 	h := newHouse(t)
 	for _, words := range []string{
-		"serve", "status", "version", "completion",
+		"serve", "status", "version", "completion", "space",
 		"image import", "image list", "image inspect", "image export", "image verify", "image delete", "image capture",
-		"volume create", "volume list", "volume inspect", "volume grow", "volume delete",
+		"volume create", "volume list", "volume inspect", "volume grow", "volume delete", "volume restore", "volume purge", "volume rollback",
+		"snapshot create", "snapshot list", "snapshot delete", "snapshot prune", "snapshot export",
 	} {
 		out := h.must(append(strings.Fields(words), "--help")...)
 		assert.Contains(t, out, "Example", words)

@@ -48,7 +48,7 @@ func completionCommand() *cli.Command {
 			"goldstream completion zsh > \"${fpath[1]}/_goldstream\"",
 		},
 		action:   printCompletion,
-		complete: func(*call) []string { return []string{"bash", "zsh"} },
+		complete: names{func(*call) []string { return []string{"bash", "zsh"} }},
 	}.command()
 }
 
@@ -61,6 +61,9 @@ func printCompletion(c *call) error {
 	return err
 }
 
+// names are completions for the first argument of a verb, the second and so on.
+type names []func(*call) []string
+
 // completer answers the shell: flags after a dash, else names of what the verb
 // works on, else nothing (the shell offers files).
 func (v verb) completer() cli.BashCompleteFunc {
@@ -71,11 +74,11 @@ func (v verb) completer() cli.BashCompleteFunc {
 			}
 			return
 		}
-		if v.complete == nil || c.NArg() > 0 {
+		if c.NArg() >= len(v.complete) {
 			return
 		}
 		_ = runCall(c, func(call *call) error {
-			for _, name := range v.complete(call) {
+			for _, name := range v.complete[c.NArg()](call) {
 				fmt.Fprintln(c.App.Writer, name)
 			}
 			return nil

@@ -90,14 +90,15 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 }
 
 // daemonNames asks a running daemon for completions; it opens nothing.
-func (c *call) daemonNames(list func(context.Context, *v1.Client) ([]string, error)) []string {
+func daemonNames[T any](c *call, list func(*v1.Client, context.Context) ([]T, error), name func(T) string) []string {
 	ctx, cancel := context.WithTimeout(c.ctx, time.Second)
 	defer cancel()
 	client := v1.NewClient(filepath.Join(c.String("data"), v1.SocketName))
 	defer client.Close()
-	names, err := list(ctx, client)
-	if err != nil {
-		return nil
+	found, _ := list(client, ctx) // without an answer there are no names
+	names := make([]string, len(found))
+	for i, f := range found {
+		names[i] = name(f)
 	}
 	return names
 }

@@ -3,8 +3,9 @@
 //
 //	goldstream serve
 //	goldstream image  import|list|inspect|export|verify|delete|capture
-//	goldstream volume create|list|inspect|grow|delete
-//	goldstream status|version|completion
+//	goldstream volume create|list|inspect|grow|delete|restore|purge|rollback
+//	goldstream snapshot create|list|delete|prune|export
+//	goldstream space|status|version|completion
 //
 // Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves
 // that directory, the command talks to it over DIR/goldstream.sock; where none

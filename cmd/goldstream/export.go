@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"goldstream/api/v1"
@@ -16,27 +17,44 @@ import (
 
 // exported is what an export prints as JSON.
 type exported struct {
-	Image  string `json:"image"`
-	Dest   string `json:"dest"`
-	Format string `json:"format"`
-	Size   int64  `json:"size"` // of the disk, in bytes
+	Image    string `json:"image,omitempty"`
+	Snapshot string `json:"snapshot,omitempty"` // VOLUME/NAME
+	Dest     string `json:"dest"`
+	Format   string `json:"format"`
+	Size     int64  `json:"size"` // of the disk, in bytes
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", Usage: "`FORMAT`: raw or zstd (default: zstd if DEST ends in .zst, else raw)"}
 }
 
 func exportImage(c *call) error {
-	name, dest := c.arg(0), c.arg(1)
+	name := c.arg(0)
+	return c.export(exported{Image: name, Dest: c.arg(1)}, func(client *v1.Client, start startFunc) (int64, error) {
+		return client.ExportImage(c.ctx, name, start)
+	})
+}
+
+// startFunc returns the sink for a disk of a size.
+type startFunc = func(size int64) (v1.Sink, error)
+
+// export writes the disk that read reads to out's destination.
+func (c *call) export(out exported, read func(*v1.Client, startFunc) (int64, error)) error {
+	name, dest := out.Image+out.Snapshot, out.Dest // one of them is set
 	format, err := exportFormat(c.String("format"), dest)
 	if err != nil {
 		return err
 	}
 	return c.with(false, func(client *v1.Client) error {
 		m := newMeter(c.err, "export "+name)
-		e := exporting{call: c, client: client, meter: m, compress: format == "zstd"}
+		e := exporting{call: c, meter: m, compress: format == "zstd", read: func(start startFunc) (int64, error) { return read(client, start) }}
 		size, err := e.to(dest)
 		m.done()
 		if err != nil || dest == "-" {
 			return err
 		}
-		return c.print(exported{name, dest, format, size}, func(w io.Writer) {
+		out.Format, out.Size = format, size
+		return c.print(out, func(w io.Writer) {
 			fmt.Fprintf(w, "exported %s to %s: %s, %s\n", name, dest, format, humanSize(size))
 		})
 	})
@@ -56,12 +74,12 @@ func exportFormat(format, dest string) (string, error) {
 
 type exporting struct {
 	*call
-	client   *v1.Client
 	meter    *meter
 	compress bool
+	read     func(startFunc) (int64, error)
 }
 
-// to writes the image to dest: a regular file appears when it is complete, or
+// to writes the disk to dest: a regular file appears when it is complete, or
 // never; a device or pipe is written in place.
 func (e exporting) to(dest string) (int64, error) {
 	if dest == "-" {
@@ -70,7 +88,7 @@ func (e exporting) to(dest string) (int64, error) {
 	fi, err := os.Stat(dest)
 	switch {
 	case err == nil && fi.IsDir():
-		return 0, usagef("image export: %s is a directory; name a file in it", dest)
+		return 0, usagef("%s: %s is a directory; name a file in it", commandName(e.Context), dest)
 	case err == nil && !fi.Mode().IsRegular():
 		return e.inPlace(dest)
 	}
@@ -145,7 +163,7 @@ func (e exporting) write(w io.Writer, holes bool) (int64, error) {
 		return e.writeCompressed(w)
 	}
 	var sink v1.Sink
-	size, err := e.client.ExportImage(e.ctx, e.arg(0), func(size int64) (v1.Sink, error) {
+	size, err := e.read(func(size int64) (v1.Sink, error) {
 		if f, ok := w.(*os.File); ok && holes {
 			sink = &holeSink{f: f}
 			return e.counted(sink, size), f.Truncate(size)
@@ -160,7 +178,7 @@ func (e exporting) write(w io.Writer, holes bool) (int64, error) {
 func (e exporting) writeCompressed(w io.Writer) (size int64, err error) {
 	buffered := bufio.NewWriterSize(w, 1<<20)
 	z := &zstdSink{w: buffered}
-	size, err = e.client.ExportImage(e.ctx, e.arg(0), func(size int64) (v1.Sink, error) {
+	size, err = e.read(func(size int64) (v1.Sink, error) {
 		return e.counted(z, size), z.start(size)
 	})
 	if err = z.end(err); err != nil {

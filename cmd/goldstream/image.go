@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
@@ -31,7 +30,7 @@ func imageCommands() []*cli.Command {
 		{
 			name: "inspect", args: "NAME", usage: "show one golden image",
 			examples: []string{"goldstream image inspect debian-13"},
-			action:   inspectImage, complete: imageNames,
+			action:   inspectImage, complete: names{imageNames},
 		},
 		{
 			name: "export", args: "NAME DEST", usage: "write a golden image to a file, a device or, as -, to standard output",
@@ -40,27 +39,29 @@ func imageCommands() []*cli.Command {
 				"goldstream image export debian-13 debian-13.raw.zst",
 				"goldstream image export debian-13 - --format zstd | ssh other goldstream image import debian-13 -",
 			},
-			flags: []cli.Flag{&cli.StringFlag{
-				Name: "format", Usage: "`FORMAT`: raw or zstd (default: zstd if DEST ends in .zst, else raw)",
-			}},
-			action: exportImage, complete: imageNames,
+			flags:  []cli.Flag{formatFlag()},
+			action: exportImage, complete: names{imageNames},
 		},
 		{
 			name: "verify", args: "NAME", usage: "read a golden image and compare it with its checksums",
 			examples: []string{"goldstream image verify debian-13"},
-			action:   verifyImage, complete: imageNames,
+			action:   verifyImage, complete: names{imageNames},
 		},
 		{
 			name: "delete", args: "NAME", usage: "delete a golden image; volumes made from it stay",
 			examples: []string{"goldstream image delete debian-12"},
 			flags:    []cli.Flag{requestIDFlag()},
-			action:   deleteImage, complete: imageNames,
+			action:   deleteImage, complete: names{imageNames},
 		},
 		{
-			name: "capture", args: "NAME", usage: "make a golden image of what a volume holds now",
-			examples: []string{"goldstream image capture debian-13-tuned --volume web-1"},
+			name: "capture", args: "NAME", usage: "make a golden image of a volume, or of a snapshot of it",
+			examples: []string{
+				"goldstream image capture debian-13-tuned --volume web-1",
+				"goldstream image capture debian-13-tuned --volume web-1 --snapshot tuned",
+			},
 			flags: []cli.Flag{
 				&cli.StringFlag{Name: "volume", Usage: "`NAME` of the volume"},
+				&cli.StringFlag{Name: "snapshot", Usage: "`NAME` of a snapshot of it (default: what it holds now)"},
 				ownerFlag(), requestIDFlag(),
 			},
 			action: captureImage,
@@ -78,14 +79,7 @@ func commands(verbs []verb) []*cli.Command {
 }
 
 func imageNames(c *call) []string {
-	return c.daemonNames(func(ctx context.Context, client *v1.Client) ([]string, error) {
-		images, err := client.Images(ctx)
-		var names []string
-		for _, i := range images {
-			names = append(names, i.Name)
-		}
-		return names, err
-	})
+	return daemonNames(c, (*v1.Client).Images, func(i blockstore.ImageInfo) string { return i.Name })
 }
 
 func listImages(c *call) error {
@@ -161,10 +155,11 @@ func deleteImage(c *call) error {
 type deleted struct {
 	Name    string `json:"name"`
 	Deleted bool   `json:"deleted"`
+	Keep    string `json:"keep,omitempty"` // how long it can be restored
 }
 
 func (c *call) printDeleted(what, name string) error {
-	return c.print(deleted{name, true}, func(w io.Writer) {
+	return c.print(deleted{Name: name, Deleted: true}, func(w io.Writer) {
 		fmt.Fprintf(w, "deleted %s %s\n", what, name)
 	})
 }
@@ -177,7 +172,7 @@ func captureImage(c *call) error {
 	return c.with(false, func(client *v1.Client) error {
 		m := newMeter(c.err, "capture "+c.arg(0))
 		defer m.done()
-		req := v1.CaptureRequest{Volume: volume, Owner: c.String("owner")}
+		req := v1.CaptureRequest{Volume: volume, Snapshot: c.String("snapshot"), Owner: c.String("owner")}
 		info, err := client.CaptureImage(c.ctx, c.arg(0), req, m.show, c.requestID())
 		if err != nil {
 			return err

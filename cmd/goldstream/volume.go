@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,52 +15,76 @@ func volumeCommands() []*cli.Command {
 	size := func(usage string) cli.Flag { return &cli.StringFlag{Name: "size", Usage: usage} }
 	return commands([]verb{
 		{
-			name: "create", args: "NAME", usage: "clone a golden image into a volume",
+			name: "create", args: "NAME", usage: "clone a golden image or a snapshot into a volume",
 			examples: []string{
 				"goldstream volume create web-1 --image debian-13 --size 40GiB",
+				"goldstream volume create web-1-test --snapshot web-1/before-upgrade",
 				"goldstream volume create scratch-1 --size 1TiB",
 			},
 			flags: []cli.Flag{
-				&cli.StringFlag{Name: "image", Usage: "golden `IMAGE` to clone; without one the volume is empty"},
-				size("`SIZE`, such as 40GiB (default: the image's)"),
+				&cli.StringFlag{Name: "image", Usage: "golden `IMAGE` to clone; without this or --snapshot the volume is empty"},
+				&cli.StringFlag{Name: "snapshot", Usage: "`VOLUME/NAME` of a snapshot to clone"},
+				size("`SIZE`, such as 40GiB (default: that of what is cloned)"),
 				ownerFlag(), requestIDFlag(),
 			},
 			action: createVolume,
 		},
 		{
 			name: "list", usage: "list volumes",
-			examples: []string{"goldstream volume list", "goldstream volume list --json"},
+			examples: []string{"goldstream volume list", "goldstream volume list --retired", "goldstream volume list --json"},
+			flags:    []cli.Flag{&cli.BoolFlag{Name: "retired", Usage: "list deleted volumes that can still be restored"}},
 			action:   listVolumes,
 		},
 		{
 			name: "inspect", args: "NAME", usage: "show one volume",
 			examples: []string{"goldstream volume inspect web-1"},
-			action:   inspectVolume, complete: volumeNames,
+			action:   inspectVolume, complete: names{volumeNames},
 		},
 		{
 			name: "grow", args: "NAME", usage: "make a volume larger",
 			examples: []string{"goldstream volume grow web-1 --size 80GiB"},
 			flags:    []cli.Flag{size("new `SIZE`, such as 80GiB")},
-			action:   growVolume, complete: volumeNames,
+			action:   growVolume, complete: names{volumeNames},
 		},
 		{
-			name: "delete", args: "NAME", usage: "delete a volume",
-			examples: []string{"goldstream volume delete web-1"},
+			name: "delete", args: "NAME", usage: "delete a volume and its snapshots",
+			examples: []string{"goldstream volume delete web-1 --keep 72h", "goldstream volume delete web-1"},
+			flags: []cli.Flag{
+				&cli.StringFlag{Name: "keep", Usage: "`TIME` for which it can be restored, such as 72h or 30d (default: gone at once)"},
+				requestIDFlag(),
+			},
+			action: deleteVolume, complete: names{volumeNames},
+		},
+		{
+			name: "restore", args: "ID|NAME", usage: "bring a retired volume back, with its snapshots",
+			examples: []string{"goldstream volume restore web-1", "goldstream volume restore web-1 --as web-1-old"},
+			flags:    []cli.Flag{&cli.StringFlag{Name: "as", Usage: "`NAME` that it gets (default: its own)"}, requestIDFlag()},
+			action:   restoreVolume, complete: names{retiredNames},
+		},
+		{
+			name: "purge", args: "ID|NAME", usage: "remove a retired volume for good",
+			examples: []string{"goldstream volume purge web-1"},
 			flags:    []cli.Flag{requestIDFlag()},
-			action:   deleteVolume, complete: volumeNames,
+			action:   purgeVolume, complete: names{retiredNames},
+		},
+		{
+			name: "rollback", args: "NAME SNAPSHOT", usage: "make a volume read as one of its snapshots again; what it holds now is kept as a snapshot",
+			examples: []string{
+				"goldstream volume rollback web-1 before-upgrade",
+				"goldstream volume rollback web-1 before-upgrade --as broken --disconnect",
+			},
+			flags: []cli.Flag{
+				&cli.StringFlag{Name: "as", Usage: "`NAME` of the snapshot that keeps what it holds now (default: before-rollback-TIME)"},
+				&cli.BoolFlag{Name: "disconnect", Usage: "cut off the NBD clients that have it open"},
+				ownerFlag(), requestIDFlag(),
+			},
+			action: rollBackVolume, complete: names{volumeNames, snapshotNames},
 		},
 	})
 }
 
 func volumeNames(c *call) []string {
-	return c.daemonNames(func(ctx context.Context, client *v1.Client) ([]string, error) {
-		volumes, err := client.Volumes(ctx)
-		var names []string
-		for _, v := range volumes {
-			names = append(names, v.Name)
-		}
-		return names, err
-	})
+	return daemonNames(c, (*v1.Client).Volumes, func(v blockstore.VolumeInfo) string { return v.Name })
 }
 
 func createVolume(c *call) error {
@@ -72,10 +96,17 @@ func createVolume(c *call) error {
 		}
 		req.Size = size
 	}
-	if req.Image == "" && req.Size == 0 {
-		return usagef("volume create: name a golden image with --image, or a size with --size for an empty volume")
+	if c.IsSet("snapshot") {
+		var ok bool
+		if req.Volume, req.Snapshot, ok = strings.Cut(c.String("snapshot"), "/"); !ok || req.Volume == "" || req.Snapshot == "" {
+			return usagef("volume create: --snapshot %q: write VOLUME/NAME", c.String("snapshot"))
+		}
 	}
-	return c.with(req.Image == "", func(client *v1.Client) error {
+	empty := req.Image == "" && req.Snapshot == ""
+	if empty && req.Size == 0 {
+		return usagef("volume create: name a golden image with --image or a snapshot with --snapshot, or a size with --size for an empty volume")
+	}
+	return c.with(empty, func(client *v1.Client) error {
 		info, err := client.CreateVolume(c.ctx, req, c.requestID())
 		if err != nil {
 			return err
@@ -85,15 +116,18 @@ func createVolume(c *call) error {
 }
 
 func listVolumes(c *call) error {
+	if c.Bool("retired") {
+		return listRetired(c)
+	}
 	return c.with(false, func(client *v1.Client) error {
 		volumes, err := client.Volumes(c.ctx)
 		if err != nil {
 			return err
 		}
 		return c.print(volumes, func(w io.Writer) {
-			fmt.Fprintln(w, "NAME\tSIZE\tOWN DATA\tIMAGE\tOPEN\tCREATED")
+			fmt.Fprintln(w, "NAME\tSIZE\tOWN DATA\tIMAGE\tSNAPSHOTS\tOPEN\tCREATED")
 			for _, v := range volumes {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, humanSize(v.Size), humanSize(v.Allocated), orDash(v.Image), v.Open, localTime(v.Created))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", v.Name, humanSize(v.Size), humanSize(v.Allocated), orDash(v.Image), v.Snapshots, v.Open, localTime(v.Created))
 			}
 		})
 	})
@@ -125,6 +159,7 @@ func (c *call) printVolume(v blockstore.VolumeInfo) error {
 			{"own data", exactSize(v.Allocated)},
 			{"image", v.Image},
 			{"image id", v.ImageID},
+			{"snapshots", fmt.Sprint(v.Snapshots)},
 			{"created", localTime(v.Created)},
 			{"epoch", fmt.Sprint(v.Epoch)},
 			{"open", fmt.Sprint(v.Open)},
@@ -151,6 +186,9 @@ func growVolume(c *call) error {
 }
 
 func deleteVolume(c *call) error {
+	if c.IsSet("keep") {
+		return retireVolume(c)
+	}
 	return c.with(false, func(client *v1.Client) error {
 		if err := client.DeleteVolume(c.ctx, c.arg(0), c.requestID()); err != nil {
 			return err
