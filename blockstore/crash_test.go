@@ -877,6 +877,7 @@ func (r *crashRun) waitReclaimed() {
 
 // requireEmpty finds files and records without a name.
 func (r *crashRun) requireEmpty() {
+	r.disk.heal()
 	for _, dir := range []string{"/layers", "/rings"} {
 		names, err := simFS{r.disk}.List(crashDir + dir)
 		if err != nil || len(names) > 0 {
