@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -152,6 +151,14 @@ func (r *crashRun) say(format string, args ...any) {
 	}
 }
 
+// storeLog has what the store warns of among what the test says.
+type storeLog struct{ r *crashRun }
+
+func (l storeLog) Write(b []byte) (int, error) {
+	l.r.say("  %s", bytes.TrimSpace(b))
+	return len(b), nil
+}
+
 func (r *crashRun) fail(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,9 +169,7 @@ func (r *crashRun) fail(format string, args ...any) {
 
 func (r *crashRun) options() Options {
 	o := testOptions()
-	if *crashLog {
-		o.Logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	}
+	o.Logger = slog.New(slog.NewTextHandler(storeLog{r}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	o.fs, o.bootID = simFS{r.disk}, fmt.Sprint(r.boot)
 	o.CommitInterval, o.CommitBytes, o.OpenFiles = r.interval, r.bytes, 1+r.rng.IntN(8)
 	r.mutant.options(&o)
@@ -421,10 +426,13 @@ func (r *crashRun) compareVolume(v *crashVolume) {
 		r.fail("read %s: %w", v.name, err)
 		return
 	}
-	powerLoss := v.powerLoss
+	powerLoss, larger := v.powerLoss, v.larger
 	lost, err := r.settle(v, got, r.unsure())
 	if err != nil {
 		r.fail("%w", err)
+	}
+	if r.noMetadata && int64(len(got)) != larger {
+		v.larger = larger // what memory says may not be what the disk says
 	}
 	if info.Epoch < v.epoch || lost && powerLoss && info.Epoch == v.epoch {
 		r.fail("%s: acknowledged writes are lost, and its epoch went from %d to %d", v.name, v.epoch, info.Epoch)
@@ -869,6 +877,13 @@ func (r *crashRun) waitReclaimed() {
 			return
 		}
 		if time.Since(start) > waitLong {
+			r.s.cat.mu.Lock()
+			for _, l := range r.s.cat.mu.lineages {
+				r.say("  left: %016x, %s, tip %d, retained %v", l.id, l.rec.State, l.tip(), l.branches)
+			}
+			r.s.cat.mu.Unlock()
+			stacks := make([]byte, 1<<20)
+			r.say("%s", stacks[:runtime.Stack(stacks, true)])
 			r.fail("%d lineages are not reclaimed", n)
 			return
 		}

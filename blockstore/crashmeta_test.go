@@ -62,7 +62,8 @@ func runWithoutMetadata(seed uint64) error {
 		return err
 	}
 	r.disk.crash(r.rng.IntN(2) == 0)
-	next := *r // nobody shares what changes from here on
+	next := *r // what changes from here on, the steps under way do not see
+	next.crashModel = r.fork()
 	next.log = append(next.log, "the metadata failed")
 	if next.s.halted.isGiven() {
 		next.s = nil

@@ -3,6 +3,8 @@ package blockstore
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -89,6 +91,31 @@ type crashImage struct {
 
 func newCrashModel() *crashModel {
 	return &crashModel{volumes: map[string]*crashVolume{}, images: map[string]*crashImage{}}
+}
+
+// fork returns a model that changes by itself from now on.
+func (m *crashModel) fork() *crashModel {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := newCrashModel()
+	c.clock = m.clock
+	for name, v := range m.volumes {
+		copied := *v
+		copied.content, copied.sectors, copied.was = bytes.Clone(v.content), maps.Clone(v.sectors), maps.Clone(v.was)
+		for s, h := range copied.sectors {
+			copied.sectors[s] = slices.Clone(h)
+		}
+		c.volumes[name] = &copied
+	}
+	for name, img := range m.images {
+		copied := *img
+		copied.content = bytes.Clone(img.content)
+		if img.from != nil {
+			copied.from = c.volumes[img.from.name]
+		}
+		c.images[name] = &copied
+	}
+	return c
 }
 
 func newCrashVolume(name string, content []byte) *crashVolume {
