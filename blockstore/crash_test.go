@@ -879,7 +879,9 @@ func (r *crashRun) waitReclaimed() {
 		if time.Since(start) > waitLong {
 			r.s.cat.mu.Lock()
 			for _, l := range r.s.cat.mu.lineages {
-				r.say("  left: %016x, %s, tip %d, retained %v", l.id, l.rec.State, l.tip(), l.branches)
+				for _, v := range l.versions {
+					r.say("  left: %s, %+v", layerDir(layerID{l.id, v.number}), *v)
+				}
 			}
 			r.s.cat.mu.Unlock()
 			stacks := make([]byte, 1<<20)

@@ -3,8 +3,6 @@ package blockstore
 import (
 	"bytes"
 	"log/slog"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,12 +13,11 @@ import (
 
 // faultyFS is the host's file system with one hook: fault is asked before
 // every operation on it and its files, and what it returns is the outcome. A
-// write that fails has written its first half. All operations are kept in a log.
+// write that fails has written its first half.
 type faultyFS struct {
 	osFS
 	mu    sync.Mutex
 	fault func(op, path string) error
-	log   []string // "op path", the path's last two elements
 }
 
 // set replaces the hook; nil ends all faults.
@@ -52,22 +49,12 @@ func (f *faultyFS) failingRings(op string, err error) {
 
 func (f *faultyFS) ask(op, path string) error {
 	f.mu.Lock()
-	f.log = append(f.log, op+" "+filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path)))
 	fault := f.fault
 	f.mu.Unlock()
 	if fault == nil {
 		return nil
 	}
 	return fault(op, path)
-}
-
-// did returns the operations since the last call.
-func (f *faultyFS) did() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	log := slices.Clone(f.log)
-	f.log = nil
-	return log
 }
 
 func (f *faultyFS) Create(path string) (file, error) {
