@@ -41,6 +41,13 @@ type conn struct {
 	// draining is set by Shutdown; the reader stops at the next point where
 	// it would wait.
 	draining atomic.Bool
+	// peer is what is known of the other side, one of peer…; reading says that
+	// the reader is on its way to the end of what came; modifying counts the
+	// modifying requests begun and not ended (leaving.go).
+	peer      atomic.Int32
+	reading   atomic.Bool
+	modifying atomic.Int64
+	hangup    hangup
 	// done is closed when nothing of the connection is left.
 	done chan struct{}
 
@@ -76,6 +83,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.in.init(nc)
+	c.hangup.init(c.in.raw)
 	return c
 }
 
@@ -131,6 +139,7 @@ func (c *conn) begin() {
 	c.ended = make(chan error, 1)
 	c.role.timer = time.AfterFunc(time.Hour, c.superviseReader)
 	c.role.timer.Stop()
+	c.reading.Store(true)
 }
 
 // broke is called when replies can no longer be written: it ends the device
@@ -165,7 +174,8 @@ func (c *conn) finish(reason error) {
 // orderly reports whether the client can still take replies. An end of file
 // between requests counts: the client may have closed only its half.
 func orderly(reason error) bool {
-	return errors.Is(reason, errDisconnect) || errors.Is(reason, errDraining) || errors.Is(reason, io.EOF)
+	return errors.Is(reason, errDisconnect) || errors.Is(reason, errDraining) ||
+		errors.Is(reason, io.EOF) || errors.Is(reason, errLeft)
 }
 
 // linger lets the last replies arrive. Closing a socket with unread input

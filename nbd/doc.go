@@ -47,7 +47,8 @@
 //     (requests and bytes) and over all. Over the limit the server stops
 //     reading; it does not fail requests.
 //   - An old copy of a write may sit in a dying connection while the client
-//     sends it again on a new one. So an open waits until connections whose
-//     client has gone can write no more (leaving.go); Server.Fence ends those
-//     whose client only seems to be there.
+//     sends it again on another. So what had to wait is not done once the
+//     client has gone, and an open waits until such connections can write no
+//     more (leaving.go); Server.Fence ends those whose client only seems to be
+//     there.
 package nbd

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -60,6 +61,63 @@ func TestALeavingClientsWritesComeFirst(t *testing.T) {
 	w.send(requestBytes(cmdRead, 0, 102, 0, 1))
 	require.Zero(t, w.simple(102))
 	require.Equal(t, "B", string(w.read(1)))
+}
+
+// TestNothingOldIsDoneAfterAResend: a client with several connections closes
+// one and sends again on another that is already open. What the closed one had
+// in line is not done any more.
+func TestNothingOldIsDoneAfterAResend(t *testing.T) {
+	d := &stallingDevice{newMemDevice(2 << 20), make(chan struct{})}
+	s, path, _ := startServer(t, openExport{Device: d}, Options{ConnectionWorkers: 2})
+	a, b := ready(t, path, false), ready(t, path, false)
+	for i := range uint64(2) { // both workers
+		a.send(requestBytes(cmdWrite, cmdFlagFUA, i, 1<<20, 512), make([]byte, 512))
+	}
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 9, 0, 1), []byte("A")) // in line
+	a.send(requestBytes(cmdWriteZeroes, cmdFlagFUA, 9, 1, 1))        // in line
+	a.send(requestBytes(cmdRead, 0, 9, 0, 1))                        // the reader's
+	require.Zero(t, a.simple(9), "all before was read")
+	a.read(1)
+	require.NoError(t, a.Close())
+	for i, text := range []string{"A", "BB"} {
+		b.send(requestBytes(cmdWrite, 0, uint64(i), 0, uint32(len(text))), []byte(text))
+		require.Zero(t, b.simple(uint64(i)))
+	}
+	close(d.release)
+	require.Eventually(t, func() bool { return s.InUse("disk") == 1 && s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, "BB", d.text(0, 2))
+}
+
+// TestAFullReaderDoesNothingOld: the reader had to wait for room, and what it
+// then finds in the socket comes from a client that has left.
+func TestAFullReaderDoesNothingOld(t *testing.T) {
+	d := &stallingDevice{newMemDevice(2 << 20), make(chan struct{})}
+	s, path, _ := startServer(t, openExport{Device: d}, Options{MaxInFlight: 1})
+	a, b := ready(t, path, false), ready(t, path, false)
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 1<<20, 1), []byte("x"))
+	a.send(requestBytes(cmdWrite, 0, 2, 0, 1), []byte("A"))
+	time.Sleep(10 * time.Millisecond)
+	require.NoError(t, a.Close())
+	b.send(requestBytes(cmdWrite, 0, 1, 0, 1), []byte("B"))
+	require.Zero(t, b.simple(1))
+	close(d.release)
+	require.Eventually(t, func() bool { return s.InUse("disk") == 1 && s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, "B", d.text(0, 1))
+}
+
+// TestWritesBeforeDisconnectAreDone: DISC says that nothing is sent again.
+func TestWritesBeforeDisconnectAreDone(t *testing.T) {
+	d := &stallingDevice{newMemDevice(2 << 20), make(chan struct{})}
+	_, path, _ := startServer(t, openExport{Device: d}, Options{ConnectionWorkers: 1})
+	a := ready(t, path, false)
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 1<<20, 1), []byte("x"))
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 2, 0, 1), []byte("A"), requestBytes(cmdDisc, 0, 0, 0, 0))
+	require.NoError(t, a.Conn.(*net.UnixConn).CloseWrite())
+	close(d.release)
+	require.Zero(t, a.simple(1))
+	require.Zero(t, a.simple(2))
+	a.closed()
+	require.Equal(t, "A", d.text(0, 1))
 }
 
 // TestALatePayloadIsNoErrorForOthers: the connection is closed, but no request

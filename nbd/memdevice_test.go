@@ -26,6 +26,13 @@ type memDevice struct {
 
 func newMemDevice(size int) *memDevice { return &memDevice{p: make([]byte, size), cached: true} }
 
+// text is what the disk holds.
+func (d *memDevice) text(off, length int) string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return string(d.p[off : off+length])
+}
+
 func (d *memDevice) Size() int64    { return int64(len(d.p)) }
 func (d *memDevice) ReadOnly() bool { return d.readOnly }
 

@@ -43,6 +43,14 @@ var (
 // transmit handles requests until the client ends, the server drains, or
 // something breaks. It always returns an error that says which.
 func (c *conn) transmit() error {
+	err := c.handleRequests()
+	if err != errReplaced {
+		c.noteEnd(err)
+	}
+	return err
+}
+
+func (c *conn) handleRequests() error {
 	for {
 		r, err := c.nextRequest()
 		if err != nil {
@@ -133,6 +141,10 @@ func (c *conn) dispatch(r request) error {
 		c.replyDone(r, 0)
 		return nil
 	}
+	if modifies(r.kind) && !c.beginModifying() {
+		c.replies.unreserve(0)
+		return errLeft
+	}
 	c.submit(job{request: r})
 	return nil
 }
@@ -216,19 +228,30 @@ func (c *conn) pumpRest() {
 // reserve counts a request of cost bytes as in flight, first waiting if a
 // limit is reached. What could end the waiting is sent before.
 func (c *conn) reserve(cost int64) error {
-	if !c.replies.tryReserve(cost) {
-		c.flushBatch()
-		c.replies.reserve(cost)
-	}
-	if c.srv.budget.try(cost) {
-		return nil
+	if c.replies.tryReserve(cost) {
+		if c.srv.budget.try(cost) {
+			return nil
+		}
+		c.replies.unreserve(cost)
 	}
 	c.flushBatch()
+	c.reading.Store(false)
+	defer c.readOnAfterWait()
+	c.replies.reserve(cost)
 	if err := c.srv.budget.acquire(c.ctx, cost); err != nil {
 		c.replies.unreserve(cost)
 		return err
 	}
 	return nil
+}
+
+// readOnAfterWait looks whether the peer has left meanwhile: then what is to
+// be read may be old.
+func (c *conn) readOnAfterWait() {
+	if c.leaving() {
+		c.peer.CompareAndSwap(peerThere, peerGone)
+	}
+	c.reading.Store(true)
 }
 
 // takeWrite reads the payload, whatever is to be answered: the next request
@@ -259,6 +282,10 @@ func (c *conn) takeWrite(r request) error {
 	}
 	c.received += cost
 	j := job{request: r, cost: cost, buf: buf}
+	if !c.beginModifying() {
+		c.drop(&j)
+		return errLeft
+	}
 	if ok, err := c.writeInline(&j); ok {
 		return err
 	}

@@ -47,6 +47,12 @@ func (c *conn) run(j *job) {
 		defer func() { <-c.srv.longSlots }()
 	}
 	c.srv.slots <- struct{}{}
+	if modifies(j.kind) && !c.mayModify() {
+		<-c.srv.slots
+		c.modifying.Add(-1)
+		c.drop(j)
+		return
+	}
 	c.runSlotted(j)
 }
 
@@ -54,6 +60,9 @@ func (c *conn) run(j *job) {
 func (c *conn) runSlotted(j *job) {
 	err := c.perform(j)
 	<-c.srv.slots
+	if modifies(j.kind) {
+		c.modifying.Add(-1)
+	}
 
 	if err != nil {
 		c.srv.buffers.put(j.buf)
