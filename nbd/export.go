@@ -36,7 +36,7 @@ func (c *conn) open(ctx context.Context, name string) error {
 	// Counted before, so that Fence finds who is just opening.
 	c.srv.countUse(c, name, +1)
 	dev, err := c.srv.exports.Open(ctx, name)
-	if err == nil {
+	if err == nil && !dev.ReadOnly() {
 		if err = c.srv.awaitLeaving(ctx, c, name); err != nil {
 			err = errors.Join(err, dev.Close())
 		}
@@ -73,6 +73,9 @@ func (c *conn) openError(name string, err error) error {
 		return &optionError{repErrPolicy, fmt.Sprintf("export %.200q may not be opened by this client", name)}
 	}
 	c.log.Warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
+	if errors.Is(err, errStillWriting) {
+		return &optionError{repErrUnknown, fmt.Sprintf("export %.200q: %v; try again", name, errStillWriting)}
+	}
 	return &optionError{repErrUnknown, fmt.Sprintf("export %.200q cannot be opened now; the server's log has the cause", name)}
 }
 

@@ -120,6 +120,48 @@ func TestWritesBeforeDisconnectAreDone(t *testing.T) {
 	require.Equal(t, "A", d.text(0, 1))
 }
 
+// opened returns the reply to GO that ends it: ACK or an error.
+func (w *wire) opened() (kind uint32, text string) {
+	w.t.Helper()
+	w.option(optGo, goData("disk"))
+	for {
+		kind, p := w.optReply(optGo)
+		if kind != repInfo {
+			return kind, string(p)
+		}
+	}
+}
+
+// TestReadersThatLeaveKeepNobodyWaiting: a client that closed its half and
+// takes no replies has nothing that could change the export.
+func TestReadersThatLeaveKeepNobodyWaiting(t *testing.T) {
+	for _, readOnly := range []bool{false, true} {
+		d := newMemDevice(8 << 20)
+		d.readOnly = readOnly
+		s, path, _ := startServer(t, openExport{Device: d}, Options{})
+		a := ready(t, path, false)
+		a.send(requestBytes(cmdRead, 0, 1, 0, 8<<20))
+		require.NoError(t, a.Conn.(*net.UnixConn).CloseWrite())
+		kind, text := greeted(t, path, 3).opened()
+		require.Equal(t, uint32(repAck), kind, text)
+		require.Equal(t, 2, s.InUse("disk"))
+	}
+}
+
+// TestAnOpenThatWaitsTooLongIsAnswered: with an error, not by a close.
+func TestAnOpenThatWaitsTooLongIsAnswered(t *testing.T) {
+	d := &stallingDevice{newMemDevice(2 << 20), make(chan struct{})}
+	_, path, _ := startServer(t, openExport{Device: d}, Options{HandshakeTimeout: 400 * time.Millisecond})
+	defer close(d.release)
+	a := ready(t, path, false)
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 1<<20, 1), []byte("x"), requestBytes(cmdRead, 0, 2, 0, 1))
+	require.Zero(t, a.simple(2))
+	require.NoError(t, a.Conn.(*net.UnixConn).CloseWrite())
+	kind, text := greeted(t, path, 3).opened()
+	require.Equal(t, uint32(repErrUnknown), kind)
+	require.Contains(t, text, "still writing")
+}
+
 // TestALatePayloadIsNoErrorForOthers: the connection is closed, but no request
 // that was in flight is answered with an error (fact 6).
 func TestALatePayloadIsNoErrorForOthers(t *testing.T) {

@@ -31,7 +31,8 @@ func (c *conn) negotiate() error {
 	if err := c.nc.SetDeadline(deadline); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadline(c.ctx, deadline)
+	// What an option waits for ends earlier, so that the answer gets through.
+	ctx, cancel := context.WithDeadline(c.ctx, deadline.Add(-c.srv.o.HandshakeTimeout/8))
 	defer cancel()
 	if err := c.greet(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package nbd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"syscall"
 	"time"
@@ -34,21 +35,39 @@ const (
 // errLeft ends transmission at a modifying request of a peer that is gone.
 var errLeft = errors.New("the client left without waiting for its writes")
 
+// errStillWriting is what an open fails with that waited too long.
+var errStillWriting = errors.New("connections whose client has left are still writing to it")
+
 // awaitLeaving waits until no connection whose client is gone can change the
 // export any more: that client may be the one that opens it now, and sends
 // again what such a connection still holds.
 func (s *Server) awaitLeaving(ctx context.Context, c *conn, export string) error {
 	for _, other := range s.users(export) {
-		for other != c && other.leaving() && s.uses(other, export) {
+		for other != c && other.mayStillModify() && s.uses(other, export) {
 			select {
 			case <-other.done:
 			case <-time.After(5 * time.Millisecond):
 			case <-ctx.Done():
-				return ctx.Err()
+				return fmt.Errorf("%w (%s): %w", errStillWriting, other.remote, ctx.Err())
 			}
 		}
 	}
 	return nil
+}
+
+// mayStillModify reports whether c's peer has left and c may change the export
+// yet. The peer of a reader that waits, or of a handshake, is gone from now on.
+func (c *conn) mayStillModify() bool {
+	if c.peer.Load() == peerThere {
+		if !c.leaving() {
+			return false
+		}
+		if c.reading.Load() {
+			return true
+		}
+		c.peer.CompareAndSwap(peerThere, peerGone)
+	}
+	return c.modifying.Load() > 0
 }
 
 func (s *Server) uses(c *conn, export string) bool {
