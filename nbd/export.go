@@ -72,6 +72,9 @@ func (c *conn) openError(name string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &optionError{repErrPolicy, fmt.Sprintf("export %.200q may not be opened by this client", name)}
 	}
+	if errors.Is(err, errLeftOpening) {
+		return err
+	}
 	c.log.Warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
 	if errors.Is(err, errStillWriting) {
 		return &optionError{repErrUnknown, fmt.Sprintf("export %.200q: %v; try again", name, errStillWriting)}

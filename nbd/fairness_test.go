@@ -162,6 +162,42 @@ func TestAnOpenThatWaitsTooLongIsAnswered(t *testing.T) {
 	require.Contains(t, text, "still writing")
 }
 
+// TestOpenersThatLeftKeepNobodyWaiting: not each other, and not a third.
+func TestOpenersThatLeftKeepNobodyWaiting(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	e := openExport{newMemDevice(1 << 20), func() { entered <- struct{}{}; <-leave }}
+	s, path, _ := startServer(t, e, Options{HandshakeTimeout: time.Minute})
+	a, b := greeted(t, path, 3), greeted(t, path, 3)
+	for _, w := range []*wire{a, b} { // the two openings overlap
+		w.option(optGo, goData("disk"))
+		<-entered
+	}
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	close(leave)
+	require.Eventually(t, func() bool { return s.InUse("disk") == 0 }, 10*time.Second, time.Millisecond)
+	w := greeted(t, path, 3)
+	w.option(optGo, goData("disk"))
+	<-entered
+	w.expect(optGo, repInfo, repAck)
+}
+
+// TestAnOpenerThatLeavesWaitsNoLonger: its connection is free at once.
+func TestAnOpenerThatLeavesWaitsNoLonger(t *testing.T) {
+	d := &stallingDevice{newMemDevice(2 << 20), make(chan struct{})}
+	s, path, _ := startServer(t, openExport{Device: d}, Options{HandshakeTimeout: time.Minute})
+	defer close(d.release)
+	a := ready(t, path, false)
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 1<<20, 1), []byte("x"), requestBytes(cmdRead, 0, 2, 0, 1))
+	require.Zero(t, a.simple(2))
+	require.NoError(t, a.Conn.(*net.UnixConn).CloseWrite())
+	b := greeted(t, path, 3)
+	b.option(optGo, goData("disk"))
+	require.Eventually(t, func() bool { return s.InUse("disk") == 2 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, b.Close())
+	require.Eventually(t, func() bool { return s.InUse("disk") == 1 }, 10*time.Second, time.Millisecond)
+}
+
 // TestALatePayloadIsNoErrorForOthers: the connection is closed, but no request
 // that was in flight is answered with an error (fact 6).
 func TestALatePayloadIsNoErrorForOthers(t *testing.T) {

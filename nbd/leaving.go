@@ -38,12 +38,18 @@ var errLeft = errors.New("the client left without waiting for its writes")
 // errStillWriting is what an open fails with that waited too long.
 var errStillWriting = errors.New("connections whose client has left are still writing to it")
 
+// errLeftOpening ends an open that nobody waits for any more.
+var errLeftOpening = errors.New("the client left while its export was opened")
+
 // awaitLeaving waits until no connection whose client is gone can change the
 // export any more: that client may be the one that opens it now, and sends
 // again what such a connection still holds.
 func (s *Server) awaitLeaving(ctx context.Context, c *conn, export string) error {
 	for _, other := range s.users(export) {
 		for other != c && other.mayStillModify() && s.uses(other, export) {
+			if c.leaving() {
+				return errLeftOpening
+			}
 			select {
 			case <-other.done:
 			case <-time.After(5 * time.Millisecond):
