@@ -28,29 +28,29 @@ func (c *conn) replyBuffer(j *job, n int) {
 }
 
 // replyDone answers a request that succeeded and returns nothing.
-func (c *conn) replyDone(r request, cost int64) {
+func (c *conn) replyDone(r request) {
 	if c.structured && r.kind == cmdRead {
 		var p [chunkSize]byte
 		putChunk(p[:], chunkFlagDone, chunkNone, r.cookie, 0)
-		c.replies.appendSmall(p[:], cost)
+		c.replies.appendSmall(p[:])
 		return
 	}
 	var p [simpleSize]byte
 	putSimple(p[:], r.cookie, 0)
-	c.replies.appendSmall(p[:], cost)
+	c.replies.appendSmall(p[:])
 }
 
 // replyError answers a request that failed.
-func (c *conn) replyError(r request, cost int64, e *wireError) {
+func (c *conn) replyError(r request, e *wireError) {
 	if !c.structured {
 		var p [simpleSize]byte
 		putSimple(p[:], r.cookie, e.errno)
-		c.replies.appendSmall(p[:], cost)
+		c.replies.appendSmall(p[:])
 		return
 	}
 	p := make([]byte, chunkSize, chunkSize+6+len(e.msg))
 	putChunk(p, chunkFlagDone, chunkError, r.cookie, uint32(6+len(e.msg)))
 	p = be.AppendUint32(p, e.errno)
 	p = be.AppendUint16(p, uint16(len(e.msg)))
-	c.replies.appendSmall(append(p, e.msg...), cost)
+	c.replies.appendSmall(append(p, e.msg...))
 }

@@ -65,6 +65,7 @@ type conn struct {
 	allocation bool // base:allocation is in effect
 	readHeader int  // bytes before READ data
 
+	account *account
 	replies replyQueue
 	jobs    jobQueue
 	batch   segment // the reader's own replies, not yet queued
@@ -130,8 +131,9 @@ func (c *conn) begin() {
 	}
 	q := &c.replies
 	q.out.init(c.nc)
-	q.pool, q.budget = &c.srv.buffers, c.srv.budget
-	q.maxReqs, q.maxBytes = o.MaxInFlight, o.MaxInFlightBytes
+	c.account = newAccount(c.srv.budget, o.MaxInFlightBytes)
+	q.pool, q.account = &c.srv.buffers, c.account
+	q.maxReqs = o.MaxInFlight
 	q.room = sync.NewCond(&q.mu)
 	q.broke = c.broke
 	c.jobs.init(o.ConnectionWorkers)

@@ -227,6 +227,45 @@ func TestHoldersOfTheBudgetStopNobody(t *testing.T) {
 	w.read(4096)
 }
 
+// TestHoldersOfSmallRepliesStopNobody: nor do those that take no small ones.
+func TestHoldersOfSmallRepliesStopNobody(t *testing.T) {
+	s, path, _ := startServer(t, openExport{Device: newMemDevice(mib)}, Options{MaxBytes: 16 * mib, MaxInFlightBytes: 6 * mib})
+	for range 4 {
+		w := ready(t, path, false)
+		go func() {
+			for range 128 {
+				if _, err := w.Write(requestBytes(cmdRead, 0, 1, 0, smallRequest)); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	require.Eventually(t, func() bool { return s.budget.held() > 15*mib }, 10*time.Second, time.Millisecond)
+	w := ready(t, path, false)
+	for i := range uint64(10) {
+		w.send(requestBytes(cmdRead, 0, i, 0, 4096))
+		require.Zero(t, w.simple(i))
+		w.read(4096)
+	}
+}
+
+// TestHeadersWithoutPayloadHoldLittle: what a WRITE says is not what it holds.
+func TestHeadersWithoutPayloadHoldLittle(t *testing.T) {
+	s, path, _ := startServer(t, openExport{Device: newMemDevice(32 * mib)}, Options{})
+	for range 10 {
+		ready(t, path, false).send(requestBytes(cmdWrite, 0, 1, 0, 28*mib))
+	}
+	require.Eventually(t, func() bool { return s.budget.held() >= 10*smallRequest }, 10*time.Second, time.Millisecond)
+	require.LessOrEqual(t, s.budget.held(), int64(10*smallRequest))
+	w := ready(t, path, false)
+	data := bytes.Repeat([]byte("0123456789abcde\n"), 20*mib/16)
+	w.send(requestBytes(cmdWrite, 0, 2, 0, uint32(len(data))), data)
+	require.Zero(t, w.simple(2))
+	w.send(requestBytes(cmdRead, 0, 3, 0, uint32(len(data))))
+	require.Zero(t, w.simple(3))
+	require.True(t, bytes.Equal(data, w.read(len(data))))
+}
+
 // TestFenceFindsAnOpenUnderWay: a connection that is just opening the export is
 // fenced too.
 func TestFenceFindsAnOpenUnderWay(t *testing.T) {

@@ -116,9 +116,8 @@ func (c *conn) mayModify() bool {
 
 // drop forgets a modifying job that is not to be done.
 func (c *conn) drop(j *job) {
-	c.srv.buffers.put(j.buf)
-	c.srv.budget.release(j.cost)
-	c.replies.unreserve(j.cost)
+	c.free(j.buf, j.cost)
+	c.replies.unreserve()
 }
 
 // noteEnd records how reading ended.

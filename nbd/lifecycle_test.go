@@ -318,23 +318,6 @@ func TestAcceptFailurePasses(t *testing.T) {
 	require.ErrorIs(t, <-served, ErrServerClosed)
 }
 
-func TestBudget(t *testing.T) {
-	b := &byteBudget{max: 100}
-	require.True(t, b.try(1000), "one request passes whatever its size")
-	require.False(t, b.try(1))
-	ctx, cancel := context.WithCancel(context.Background())
-	gone, small := make(chan error), make(chan error)
-	go func() { gone <- b.acquire(ctx, 90) }()
-	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.mu.waiters) == 1 }, time.Second, time.Millisecond)
-	go func() { small <- b.acquire(context.Background(), 20) }()
-	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.mu.waiters) == 2 }, time.Second, time.Millisecond)
-	cancel()
-	require.Error(t, <-gone)
-	b.release(1000)
-	require.NoError(t, <-small)
-	require.Equal(t, int64(20), b.held())
-}
-
 func TestBufferClasses(t *testing.T) {
 	var p bufferPool
 	for _, n := range []int{0, 1, 4095, 4096, 4097, 65536, 65537, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3 << 20, 5<<20 + 7, maxPayload} {

@@ -26,7 +26,9 @@ type Options struct {
 	MaxInFlightBytes int64
 
 	// MaxBytes bounds the READ and WRITE data, in bytes, held for all
-	// connections together. Default 1 GiB.
+	// connections together. A connection that holds nothing may always take
+	// 256 KiB, and the start of a long WRITE as much, whatever others hold.
+	// Default 1 GiB.
 	MaxBytes int64
 
 	// IOWorkers bounds the device calls under way that may wait, over all

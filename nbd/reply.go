@@ -14,9 +14,10 @@ import (
 //	                   |  socket full, may not wait
 //	                   +--> owed: the caller sees to it that pump is called
 //
-// The queue counts what is in flight: a request is reserved before its
-// payload is read and let go when its reply has left (or was thrown away,
-// because the connection broke).
+// The queue counts the requests in flight: one is reserved before its payload
+// is read and let go when its reply has left (or was thrown away, because the
+// connection broke). The bytes of buffers are counted in the account, until
+// the buffer is free again.
 
 // maxPerWrite is about how many bytes one write takes from the queue, so that
 // memory is let go in between.
@@ -27,16 +28,15 @@ type segment struct {
 	buf  *buffer
 	n    int   // bytes of buf to write
 	reqs int   // requests that this answers
-	cost int64 // bytes that these had reserved
+	cost int64 // what buf was charged with
 }
 
 // replyQueue holds the replies of one connection.
 type replyQueue struct {
-	out      output
-	pool     *bufferPool
-	budget   *byteBudget
-	maxReqs  int
-	maxBytes int64
+	out     output
+	pool    *bufferPool
+	account *account
+	maxReqs int
 	// broke is called once, without locks, when writing failed.
 	broke func(error)
 	sent  atomic.Int64 // bytes written
@@ -48,7 +48,6 @@ type replyQueue struct {
 		writing bool // somebody owns taken
 		broken  error
 		reqs    int
-		bytes   int64
 	}
 	// room is signalled when something in flight ended. It is on mu.
 	room *sync.Cond
@@ -57,37 +56,34 @@ type replyQueue struct {
 	taken []segment
 }
 
-// tryReserve counts a request of cost bytes as in flight if the connection's
-// limits allow. One request always fits.
-func (q *replyQueue) tryReserve(cost int64) bool {
+// tryReserve counts a request as in flight if there are not too many.
+func (q *replyQueue) tryReserve() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.reserveLocked(cost)
+	return q.reserveLocked()
 }
 
 // reserve is tryReserve that waits.
-func (q *replyQueue) reserve(cost int64) {
+func (q *replyQueue) reserve() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.reserveLocked(cost) {
+	for !q.reserveLocked() {
 		q.room.Wait()
 	}
 }
 
-func (q *replyQueue) reserveLocked(cost int64) bool {
-	if q.mu.reqs > 0 && (q.mu.reqs >= q.maxReqs || q.mu.bytes+cost > q.maxBytes) {
+func (q *replyQueue) reserveLocked() bool {
+	if q.mu.reqs >= q.maxReqs {
 		return false
 	}
 	q.mu.reqs++
-	q.mu.bytes += cost
 	return true
 }
 
 // unreserve lets go of a request that will not be answered.
-func (q *replyQueue) unreserve(cost int64) {
+func (q *replyQueue) unreserve() {
 	q.mu.Lock()
 	q.mu.reqs--
-	q.mu.bytes -= cost
 	q.mu.Unlock()
 	q.room.Broadcast()
 }
@@ -117,17 +113,16 @@ func (q *replyQueue) append(s segment) {
 }
 
 // appendSmall queues a copy of a short reply to one request.
-func (q *replyQueue) appendSmall(p []byte, cost int64) {
+func (q *replyQueue) appendSmall(p []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if s := q.lastSmallLocked(len(p)); s != nil {
 		s.n += copy(s.buf.b[s.n:], p)
 		s.reqs++
-		s.cost += cost
 		return
 	}
 	buf := q.pool.get(len(p))
-	q.mu.segs = append(q.mu.segs, segment{buf: buf, n: copy(buf.b, p), reqs: 1, cost: cost})
+	q.mu.segs = append(q.mu.segs, segment{buf: buf, n: copy(buf.b, p), reqs: 1})
 	q.mu.small = true
 }
 
@@ -230,10 +225,11 @@ func (q *replyQueue) letGo() {
 	}
 	q.taken = q.taken[:0]
 
-	q.budget.release(cost)
+	if cost > 0 {
+		q.account.release(cost)
+	}
 	q.mu.Lock()
 	q.mu.reqs -= reqs
-	q.mu.bytes -= cost
 	q.mu.Unlock()
 	q.room.Broadcast()
 }

@@ -134,15 +134,13 @@ func (c *conn) dispatch(r request) error {
 	if r.kind == cmdRead {
 		return c.takeRead(r)
 	}
-	if err := c.reserve(0); err != nil {
-		return err
-	}
+	c.reserve()
 	if r.length == 0 && r.kind != cmdFlush {
-		c.replyDone(r, 0)
+		c.replyDone(r)
 		return nil
 	}
 	if modifies(r.kind) && !c.beginModifying() {
-		c.replies.unreserve(0)
+		c.replies.unreserve()
 		return errLeft
 	}
 	c.submit(job{request: r})
@@ -151,22 +149,22 @@ func (c *conn) dispatch(r request) error {
 
 // refuse answers a request that reaches no device.
 func (c *conn) refuse(r request, refusal *wireError) error {
-	if err := c.reserve(0); err != nil {
-		return err
-	}
-	c.replyError(r, 0, refusal)
+	c.reserve()
+	c.replyError(r, refusal)
 	return nil
 }
 
 // takeRead answers from memory if that works, and else asks a worker.
 func (c *conn) takeRead(r request) error {
+	c.reserve()
 	n := int(r.length)
-	if err := c.reserve(int64(n)); err != nil {
-		return err
-	}
 	if n == 0 {
-		c.replyDone(r, 0)
+		c.replyDone(r)
 		return nil
+	}
+	if err := c.charge(int64(n)); err != nil {
+		c.replies.unreserve()
+		return err
 	}
 	if n <= maxInline && c.readInline(r) {
 		return nil
@@ -225,24 +223,35 @@ func (c *conn) pumpRest() {
 	c.replies.pump(true)
 }
 
-// reserve counts a request of cost bytes as in flight, first waiting if a
-// limit is reached. What could end the waiting is sent before.
-func (c *conn) reserve(cost int64) error {
-	if c.replies.tryReserve(cost) {
-		if c.srv.budget.try(cost) {
-			return nil
-		}
-		c.replies.unreserve(cost)
+// reserve counts a request as in flight, first waiting if there are too many.
+// What could end the waiting is sent before.
+func (c *conn) reserve() {
+	if c.replies.tryReserve() {
+		return
+	}
+	c.flushBatch()
+	c.reading.Store(false)
+	c.replies.reserve()
+	c.readOnAfterWait()
+}
+
+// charge takes bytes of the budget, likewise.
+func (c *conn) charge(cost int64) error {
+	if c.account.try(cost) {
+		return nil
 	}
 	c.flushBatch()
 	c.reading.Store(false)
 	defer c.readOnAfterWait()
-	c.replies.reserve(cost)
-	if err := c.srv.budget.acquire(c.ctx, cost); err != nil {
-		c.replies.unreserve(cost)
-		return err
+	return c.account.acquire(c.ctx, cost)
+}
+
+// free gives back a buffer and what it was charged with.
+func (c *conn) free(buf *buffer, cost int64) {
+	c.srv.buffers.put(buf)
+	if cost > 0 {
+		c.account.release(cost)
 	}
-	return nil
 }
 
 // readOnAfterWait looks whether the peer has left meanwhile: then what is to
@@ -260,28 +269,22 @@ func (c *conn) takeWrite(r request) error {
 	if r.length > maxPayload {
 		return c.refuseOversize(r)
 	}
-	cost := int64(r.length)
-	if err := c.reserve(cost); err != nil {
-		return err
-	}
-	buf := c.srv.buffers.get(int(r.length))
-	if err := c.readPayload(buf.b[:r.length]); err != nil {
-		c.srv.buffers.put(buf)
-		c.srv.budget.release(cost)
-		c.replies.unreserve(cost)
+	c.reserve()
+	j, err := c.takePayload(r)
+	if err != nil {
+		c.replies.unreserve()
 		return c.readError(err)
 	}
 	if refusal := c.check(r); refusal != nil || r.length == 0 {
-		c.srv.buffers.put(buf)
+		c.free(j.buf, j.cost)
 		if refusal != nil {
-			c.replyError(r, cost, refusal)
+			c.replyError(r, refusal)
 		} else {
-			c.replyDone(r, cost)
+			c.replyDone(r)
 		}
 		return nil
 	}
-	c.received += cost
-	j := job{request: r, cost: cost, buf: buf}
+	c.received += int64(r.length)
 	if !c.beginModifying() {
 		c.drop(&j)
 		return errLeft
@@ -291,6 +294,39 @@ func (c *conn) takeWrite(r request) error {
 	}
 	c.submit(j)
 	return nil
+}
+
+// takePayload returns r with its payload. A long one gets its memory only once
+// the start of it is there: a header alone holds no more than smallRequest.
+// That start is charged no longer while it waits for the rest of the memory,
+// or those who wait could keep each other waiting.
+func (c *conn) takePayload(r request) (job, error) {
+	n := int(r.length)
+	j, err := c.fillPayload(r, min(n, smallRequest), nil)
+	if err != nil || n <= smallRequest {
+		return j, err
+	}
+	start := j.buf
+	c.account.release(j.cost)
+	j, err = c.fillPayload(r, n, start.b[:smallRequest])
+	c.srv.buffers.put(start)
+	return j, err
+}
+
+// fillPayload gets memory for n bytes of the payload, of which the first are
+// there, and reads the others.
+func (c *conn) fillPayload(r request, n int, first []byte) (job, error) {
+	j := job{request: r, cost: int64(n)}
+	if err := c.charge(j.cost); err != nil {
+		return j, err
+	}
+	j.buf = c.srv.buffers.get(n)
+	copy(j.buf.b, first)
+	if err := c.readPayload(j.buf.b[len(first):n]); err != nil {
+		c.free(j.buf, j.cost)
+		return j, err
+	}
+	return j, nil
 }
 
 // readPayload reads a payload. One that does not come holds memory that

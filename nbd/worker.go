@@ -65,8 +65,8 @@ func (c *conn) runSlotted(j *job) {
 	}
 
 	if err != nil {
-		c.srv.buffers.put(j.buf)
-		c.replyError(j.request, j.cost, c.deviceError(j.request, err))
+		c.free(j.buf, j.cost)
+		c.replyError(j.request, c.deviceError(j.request, err))
 		return
 	}
 	switch j.kind {
@@ -75,8 +75,8 @@ func (c *conn) runSlotted(j *job) {
 	case cmdBlockStatus:
 		c.replyBuffer(j, c.statusLength(j.buf))
 	default:
-		c.srv.buffers.put(j.buf)
-		c.replyDone(j.request, j.cost)
+		c.free(j.buf, j.cost)
+		c.replyDone(j.request)
 	}
 }
 
