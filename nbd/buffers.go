@@ -7,14 +7,14 @@ import (
 
 // Buffers carry one WRITE payload, one reply, or a batch of small replies.
 // They come in size classes so that a pool's buffers fit any request of the
-// class: powers of two from 4 KiB to 1 MiB, then whole MiB up to maxPayload.
+// class: powers of two from 4 KiB to maxPayload. More classes would waste less
+// of a buffer, and leave more of them in pools that nobody uses just now.
 // Each has room for a reply header on top of its class's size, so that a
 // reply is one piece of memory and a 4 KiB read does not need an 8 KiB buffer.
 const (
 	minClassBits = 12
-	maxPow2Bits  = 20
-	pow2Classes  = maxPow2Bits - minClassBits + 1
-	classes      = pow2Classes + maxPayload>>maxPow2Bits - 1
+	maxClassBits = 25
+	classes      = maxClassBits - minClassBits + 1
 
 	// replyRoom holds the longest header before data (dataChunkSize), rounded
 	// up to keep the data's alignment.
@@ -37,18 +37,19 @@ func classOf(n int) int {
 	if n <= 1<<minClassBits {
 		return 0
 	}
-	if n <= 1<<maxPow2Bits {
-		return bits.Len(uint(n-1)) - minClassBits
-	}
-	return pow2Classes - 2 + (n+1<<maxPow2Bits-1)>>maxPow2Bits
+	return bits.Len(uint(n-1)) - minClassBits
 }
 
 // classBytes is the payload that buffers of a class hold.
-func classBytes(class int) int {
-	if class < pow2Classes {
-		return 1 << (minClassBits + class)
+func classBytes(class int) int { return 1 << (minClassBits + class) }
+
+// costOf is what a buffer for n payload bytes is charged with; nothing for 0,
+// which needs none.
+func costOf(n int) int64 {
+	if n == 0 {
+		return 0
 	}
-	return (class - pow2Classes + 2) << maxPow2Bits
+	return int64(classBytes(classOf(n)))
 }
 
 // get returns a buffer for n payload bytes and a reply header. Its content is

@@ -330,6 +330,23 @@ func TestBufferClasses(t *testing.T) {
 		p.put(b)
 	}
 	require.Equal(t, classes-1, classOf(maxPayload))
+	require.Equal(t, maxPayload, classBytes(classes-1))
+	require.Zero(t, costOf(0))
+	require.Equal(t, int64(4096), costOf(1))
+	require.Equal(t, int64(maxPayload), costOf(17<<20))
+}
+
+// What is charged is the memory, not the data in it.
+func TestBuffersAreChargedWhole(t *testing.T) {
+	d := newMemDevice(64 << 10)
+	d.gate = make(chan struct{})
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdRead, 0, 1, 0, 1), requestBytes(cmdRead, 0, 1, 0, 32<<10+1))
+	w.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 0, 5000), make([]byte, 5000))
+	require.Eventually(t, func() bool { return s.budget.held() == 4096+64<<10+8192 }, 10*time.Second, time.Millisecond)
+	close(d.gate)
+	require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
 }
 
 // A WRITE whose data does not come ends the connection and frees its memory;

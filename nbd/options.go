@@ -21,12 +21,11 @@ type Options struct {
 	// not yet answered. Default 128.
 	MaxInFlight int
 
-	// MaxInFlightBytes bounds the READ and WRITE data, in bytes, held for one
-	// connection. A single larger request still passes. Default 32 MiB.
+	// MaxInFlightBytes bounds the memory for READ and WRITE data, in bytes, held
+	// for one connection: for each request the next power of two. A single larger request still passes. Default 32 MiB.
 	MaxInFlightBytes int64
 
-	// MaxBytes bounds the READ and WRITE data, in bytes, held for all
-	// connections together. A connection that holds nothing may always take
+	// MaxBytes bounds that memory, in bytes, for all connections together. A connection that holds nothing may always take
 	// 256 KiB, and the start of a long WRITE as much, whatever others hold.
 	// Default 1 GiB.
 	MaxBytes int64

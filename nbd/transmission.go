@@ -162,14 +162,15 @@ func (c *conn) takeRead(r request) error {
 		c.replyDone(r)
 		return nil
 	}
-	if err := c.charge(int64(n)); err != nil {
+	cost := costOf(n)
+	if err := c.charge(cost); err != nil {
 		c.replies.unreserve()
 		return err
 	}
 	if n <= maxInline && c.readInline(r) {
 		return nil
 	}
-	c.submit(job{request: r, cost: int64(n), buf: c.srv.buffers.get(n)})
+	c.submit(job{request: r, cost: cost, buf: c.srv.buffers.get(n)})
 	return nil
 }
 
@@ -183,7 +184,7 @@ func (c *conn) readInline(r request) bool {
 	c.putReadHeader(p, r)
 	c.batch.n += len(p)
 	c.batch.reqs++
-	c.batch.cost += int64(n)
+	c.batch.cost += costOf(n)
 	return true
 }
 
@@ -316,7 +317,7 @@ func (c *conn) takePayload(r request) (job, error) {
 // fillPayload gets memory for n bytes of the payload, of which the first are
 // there, and reads the others.
 func (c *conn) fillPayload(r request, n int, first []byte) (job, error) {
-	j := job{request: r, cost: int64(n)}
+	j := job{request: r, cost: costOf(n)}
 	if err := c.charge(j.cost); err != nil {
 		return j, err
 	}
