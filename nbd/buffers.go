@@ -7,12 +7,12 @@ import (
 
 // Buffers carry one WRITE payload, one reply, or a batch of small replies.
 // They come in size classes so that a pool's buffers fit any request of the
-// class: powers of two from 4 KiB to maxPayload. More classes would waste less
+// class: powers of two from 512 bytes to maxPayload. More classes would waste less
 // of a buffer, and leave more of them in pools that nobody uses just now.
 // Each has room for a reply header on top of its class's size, so that a
 // reply is one piece of memory and a 4 KiB read does not need an 8 KiB buffer.
 const (
-	minClassBits = 12
+	minClassBits = 9
 	maxClassBits = 25
 	classes      = maxClassBits - minClassBits + 1
 

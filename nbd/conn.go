@@ -83,6 +83,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.account = newAccount(s.budget, s.o.MaxInFlightBytes)
 	c.in.init(nc)
 	c.hangup.init(c.in.raw)
 	return c
@@ -131,7 +132,6 @@ func (c *conn) begin() {
 	}
 	q := &c.replies
 	q.out.init(c.nc)
-	c.account = newAccount(c.srv.budget, o.MaxInFlightBytes)
 	q.pool, q.account = &c.srv.buffers, c.account
 	q.maxReqs = o.MaxInFlight
 	q.room = sync.NewCond(&q.mu)

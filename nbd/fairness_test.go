@@ -251,14 +251,14 @@ func TestHoldersOfSmallRepliesStopNobody(t *testing.T) {
 
 // TestHeadersWithoutPayloadHoldLittle: what a WRITE says is not what it holds.
 func TestHeadersWithoutPayloadHoldLittle(t *testing.T) {
-	s, path, _ := startServer(t, openExport{Device: newMemDevice(32 * mib)}, Options{})
+	s, path, _ := startServer(t, openExport{Device: newMemDevice(4 * mib)}, Options{})
 	for range 10 {
 		ready(t, path, false).send(requestBytes(cmdWrite, 0, 1, 0, 28*mib))
 	}
 	require.Eventually(t, func() bool { return s.budget.held() >= 10*smallRequest }, 10*time.Second, time.Millisecond)
 	require.LessOrEqual(t, s.budget.held(), int64(10*smallRequest))
 	w := ready(t, path, false)
-	data := bytes.Repeat([]byte("0123456789abcde\n"), 20*mib/16)
+	data := bytes.Repeat([]byte("0123456789abcde\n"), 2*mib/16)
 	w.send(requestBytes(cmdWrite, 0, 2, 0, uint32(len(data))), data)
 	require.Zero(t, w.simple(2))
 	w.send(requestBytes(cmdRead, 0, 3, 0, uint32(len(data))))

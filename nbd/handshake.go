@@ -19,6 +19,8 @@ const (
 	maxOptionDrain = 16 << 20
 	// maxOptions bounds a handshake. Listing tools send two for each export.
 	maxOptions = 4096
+	// listsAtOnce bounds the lists of exports in the making.
+	listsAtOnce = 4
 )
 
 // errAbort ends a handshake as the client wished.
@@ -105,6 +107,7 @@ func (c *conn) nextOption(ctx context.Context) (ready bool, err error) {
 	if _, werr := c.nc.Write(out.p); werr != nil && err == nil {
 		err = werr
 	}
+	c.account.release(out.charged)
 	return ready, err
 }
 
@@ -152,20 +155,37 @@ func (c *conn) structuredOption(out *optionReply, data []byte) error {
 	return nil
 }
 
-// listOption names the exports; proto: NBD_OPT_LIST.
+// listOption names the exports; proto: NBD_OPT_LIST. There may be many: the
+// answer is charged like a reply, but not waited for.
 func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) error {
 	if len(data) != 0 {
 		return invalid("LIST takes no data")
+	}
+	select {
+	case c.srv.listing <- struct{}{}:
+		defer func() { <-c.srv.listing }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	exports, err := c.srv.exports.List(ctx)
 	if err != nil {
 		c.log.Warn("nbd: cannot list exports", "remote", c.remote, "err", err)
 		return &optionError{repErrPolicy, "the exports cannot be listed now; the server's log has the cause"}
 	}
+	size := optionReplySize
 	for _, e := range exports {
-		p := be.AppendUint32(nil, uint32(len(e.Name)))
-		p = append(p, e.Name...)
-		out.add(repServer, append(p, e.Description...))
+		size += optionReplySize + 4 + len(e.Name) + len(e.Description)
+	}
+	if !c.account.try(int64(size)) {
+		return &optionError{repErrPolicy, "the list of exports is long and the server busy; try again, or name an export"}
+	}
+	out.charged = int64(size)
+	out.p = make([]byte, 0, size)
+	var p []byte
+	for _, e := range exports {
+		p = append(be.AppendUint32(p[:0], uint32(len(e.Name))), e.Name...)
+		p = append(p, e.Description...)
+		out.add(repServer, p)
 	}
 	out.ack()
 	return nil
@@ -173,8 +193,9 @@ func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) er
 
 // optionReply gathers the replies to one option, to send them in one write.
 type optionReply struct {
-	option uint32
-	p      []byte
+	option  uint32
+	p       []byte
+	charged int64 // for p
 }
 
 func (o *optionReply) add(kind uint32, payload []byte) {

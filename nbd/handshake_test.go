@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -317,4 +318,29 @@ func TestOpenErrors(t *testing.T) {
 		w.option(optList, nil)
 		require.NotContains(t, string(w.expect(optList, repErrPolicy)), "secret")
 	}
+}
+
+// longList names many exports.
+type longList struct{ exportMap }
+
+func (longList) List(context.Context) ([]ExportInfo, error) {
+	return slices.Repeat([]ExportInfo{{Name: "server-0123456789-disk", Description: strings.Repeat("x", 100)}}, 5000), nil
+}
+
+// The answer to LIST is held until the client takes it, and so is charged.
+func TestLongListIsCharged(t *testing.T) {
+	s, path, _ := startServer(t, longList{exportMap{"disk": newMemDevice(4096)}}, Options{MaxBytes: 1 << 20})
+	slow := greeted(t, path, 3)
+	slow.option(optList, nil)
+	require.Eventually(t, func() bool { return s.budget.held() > 512<<10 }, 10*time.Second, time.Millisecond)
+	w := greeted(t, path, 3)
+	w.option(optList, nil)
+	w.expect(optList, repErrPolicy)
+	for range 5000 {
+		slow.expect(optList, repServer)
+	}
+	slow.expect(optList, repAck)
+	require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+	w.option(optList, nil)
+	w.expect(optList, repServer)
 }

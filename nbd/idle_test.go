@@ -33,6 +33,27 @@ func TestIdleConnectionIsSmall(t *testing.T) {
 	require.Less(t, each, int64(32<<10))
 }
 
+// Nor does half a header: the rest may never come.
+func TestCutHeaderIsSmall(t *testing.T) {
+	const n = 100
+	_, path, _ := startServer(t, exportMap{"disk": newMemDevice(1 << 20)}, Options{})
+	ready(t, path, false)
+	before := inUse()
+	wires := make([]*wire, n)
+	read := requestBytes(cmdRead, 0, 1, 0, 512)
+	for i := range wires {
+		wires[i] = ready(t, path, false)
+		wires[i].send(append(read[:requestSize:requestSize], read[:1+i%(requestSize-1)]...))
+		wires[i].read(simpleSize + 512)
+	}
+	require.Less(t, (inUse()-before)/n, int64(32<<10))
+	for i, w := range wires {
+		w.send(read[1+i%(requestSize-1):])
+		require.Zero(t, w.simple(1))
+		w.read(512)
+	}
+}
+
 // inUse is the memory of heap and stacks that is not garbage.
 func inUse() int64 {
 	for range 3 { // pools let go of what was unused for two collections

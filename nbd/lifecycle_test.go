@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -320,7 +321,7 @@ func TestAcceptFailurePasses(t *testing.T) {
 
 func TestBufferClasses(t *testing.T) {
 	var p bufferPool
-	for _, n := range []int{0, 1, 4095, 4096, 4097, 65536, 65537, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3 << 20, 5<<20 + 7, maxPayload} {
+	for _, n := range []int{0, 1, 512, 513, 4095, 4096, 4097, 65536, 65537, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3 << 20, 5<<20 + 7, maxPayload} {
 		b := p.get(n)
 		require.GreaterOrEqual(t, len(b.b), n+replyRoom)
 		require.Equal(t, classBytes(b.class)+replyRoom, len(b.b))
@@ -332,7 +333,7 @@ func TestBufferClasses(t *testing.T) {
 	require.Equal(t, classes-1, classOf(maxPayload))
 	require.Equal(t, maxPayload, classBytes(classes-1))
 	require.Zero(t, costOf(0))
-	require.Equal(t, int64(4096), costOf(1))
+	require.Equal(t, int64(512), costOf(1))
 	require.Equal(t, int64(maxPayload), costOf(17<<20))
 }
 
@@ -344,9 +345,49 @@ func TestBuffersAreChargedWhole(t *testing.T) {
 	w := ready(t, path, false)
 	w.send(requestBytes(cmdRead, 0, 1, 0, 1), requestBytes(cmdRead, 0, 1, 0, 32<<10+1))
 	w.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 0, 5000), make([]byte, 5000))
-	require.Eventually(t, func() bool { return s.budget.held() == 4096+64<<10+8192 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.budget.held() == 512+64<<10+8192 }, 10*time.Second, time.Millisecond)
 	close(d.gate)
 	require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// Extents may be many: what is held of them is charged, and no more than need
+// be. A client that takes no answers is made to wait.
+func TestBlockStatusIsCharged(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	var n atomic.Int64 // where the runs of one byte end
+	n.Store(1)
+	d.runs = func(i int64) bool { return i < n.Load() && i%2 == 0 }
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{MaxInFlightBytes: 256 << 10})
+	w := ready(t, path, true)
+	for range 2 {
+		w.send(requestBytes(cmdBlockStatus, 0, 1, 0, 1<<20))
+		_, _, p := w.chunk(1)
+		require.Len(t, p, 4+statusRunSize*int(min(n.Load()+1, maxRuns)))
+		require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+		n.Store(1 << 20)
+	}
+	go func() {
+		for range 100 {
+			if _, err := w.Write(requestBytes(cmdBlockStatus, 0, 1, 0, 1<<20)); err != nil {
+				return
+			}
+		}
+	}()
+	require.Eventually(t, func() bool { return s.budget.held() == 256<<10 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, w.Close())
+	require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestShortBlockStatusHoldsLittle(t *testing.T) {
+	c := &conn{srv: NewServer(nil, Options{}), dev: newMemDevice(4096)}
+	c.account = newAccount(c.srv.budget, 1<<20)
+	j := job{request: request{kind: cmdBlockStatus, length: 4096}}
+	j.cost = costOf(statusRoom(j.request))
+	require.True(t, c.account.try(j.cost))
+	require.NoError(t, c.blockStatus(&j))
+	require.Equal(t, int64(512), j.cost)
+	require.Equal(t, int64(512), c.srv.budget.held())
+	require.Equal(t, statusHeader+statusRunSize, c.statusLength(j.buf))
 }
 
 // A WRITE whose data does not come ends the connection and frees its memory;

@@ -13,18 +13,24 @@ import (
 // readBufferSize is what one read of the socket may bring: 64 KiB are 2,340
 // READ headers, or 15 WRITEs of 4 KiB. A connection holds one only while there
 // is something in it, or to read.
-const readBufferSize = 64 << 10
+const (
+	readBufferSize = 64 << 10
+	stubSize       = requestSize
+)
 
 var readBuffers = sync.Pool{New: func() any { return new([readBufferSize]byte) }}
 
 // reader buffers what comes from the peer. Unlike bufio.Reader it lets the
 // caller see what is there without a system call, reads long payloads past the
-// buffer, and has no buffer while it waits on an empty socket.
+// buffer, and has no buffer while it waits with no more than a cut header.
 type reader struct {
 	nc   net.Conn
 	raw  syscall.RawConn // nil if nc is no socket: then the buffer stays
 	buf  *[readBufferSize]byte
 	r, w int // buf[r:w] was read and not taken
+	// stub has buf[:w] while there is no buf: a cut header would else hold a
+	// buffer for as long as the peer likes.
+	stub [stubSize]byte
 
 	// The call under way. They are fields so that it needs no closure.
 	n        int
@@ -51,6 +57,7 @@ func (r *reader) fill(n int) error {
 		return nil
 	}
 	if r.r > 0 {
+		r.hold()
 		r.w = copy(r.buf[:], r.buf[r.r:r.w])
 		r.r = 0
 	}
@@ -107,14 +114,17 @@ func (r *reader) tryRead(fd uintptr) bool {
 func (r *reader) hold() {
 	if r.buf == nil {
 		r.buf = readBuffers.Get().(*[readBufferSize]byte)
+		copy(r.buf[:r.w], r.stub[:])
 	}
 }
 
-// release gives an empty buffer back.
+// release gives the buffer back if what it holds can be kept elsewhere.
 func (r *reader) release() {
-	if r.buf != nil && r.buffered() == 0 {
+	if r.buf != nil && r.buffered() <= stubSize {
+		r.w = copy(r.stub[:], r.buf[r.r:r.w])
+		r.r = 0
 		readBuffers.Put(r.buf)
-		r.buf, r.r, r.w = nil, 0, 0
+		r.buf = nil
 	}
 }
 
@@ -134,6 +144,7 @@ func (r *reader) take(n int) []byte {
 	if n == 0 {
 		return nil
 	}
+	r.hold()
 	b := r.buf[r.r : r.r+n : r.r+n]
 	r.r += n
 	return b

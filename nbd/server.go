@@ -18,6 +18,7 @@ type Server struct {
 	exports Exports
 	buffers bufferPool
 	budget  *byteBudget
+	listing chan struct{} // one for each list of exports in the making
 	slots   chan struct{} // one for each device call that may wait
 
 	longSlots chan struct{} // one for each of them that may be long
@@ -44,6 +45,7 @@ func NewServer(exports Exports, o Options) *Server {
 	o = o.withDefaults()
 	s := &Server{o: o, exports: exports}
 	s.budget = &byteBudget{max: o.MaxBytes}
+	s.listing = make(chan struct{}, listsAtOnce)
 	s.slots = make(chan struct{}, o.IOWorkers)
 	s.longSlots = make(chan struct{}, max(1, o.IOWorkers/4))
 	s.mu.listeners = make(map[*listener]struct{})

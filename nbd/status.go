@@ -11,8 +11,8 @@ const (
 	statusHeader  = chunkSize + 4
 	statusRunSize = 8
 	// maxRuns bounds the runs of one answer, and so the time and the memory
-	// that one request takes.
-	maxRuns = 4096
+	// that one request takes: a buffer of 32 KiB.
+	maxRuns = (32<<10 - statusHeader) / statusRunSize
 )
 
 // runList gathers runs, joining neighbours of the same state.
@@ -37,21 +37,40 @@ func (l *runList) add(length int64, state uint32) bool {
 	return true
 }
 
-// blockStatus fills j.buf with the whole reply.
+// blockStatus makes j.buf with the whole reply.
 func (c *conn) blockStatus(j *job) error {
-	limit := maxRuns
-	if j.flags&cmdFlagReqOne != 0 {
-		limit = 1
-	}
-	j.buf = c.srv.buffers.get(statusHeader + limit*statusRunSize)
-	runs := runList{p: j.buf.b[:statusHeader], start: statusHeader, limit: limit}
+	room := statusRoom(j.request)
+	j.buf = c.srv.buffers.get(room)
+	runs := runList{p: j.buf.b[:statusHeader], start: statusHeader, limit: (room - statusHeader) / statusRunSize}
 	if err := c.collect(j.request, &runs); err != nil {
 		return err
 	}
+	c.shrink(j, len(runs.p))
 	payload := uint32(len(runs.p) - chunkSize)
 	putChunk(j.buf.b, chunkFlagDone, chunkBlockStatus, j.cookie, payload)
 	be.PutUint32(j.buf.b[chunkSize:], contextID)
 	return nil
+}
+
+// statusRoom is how long the reply may become.
+func statusRoom(r request) int {
+	if r.flags&cmdFlagReqOne != 0 {
+		return statusHeader + statusRunSize
+	}
+	return statusHeader + maxRuns*statusRunSize
+}
+
+// shrink moves the first n bytes of the job's buffer to one that is no larger
+// than need be: the client may take its time with the reply.
+func (c *conn) shrink(j *job, n int) {
+	cost := costOf(n)
+	if cost == j.cost {
+		return
+	}
+	small := c.srv.buffers.get(n)
+	copy(small.b, j.buf.b[:n])
+	c.free(j.buf, j.cost-cost)
+	j.buf, j.cost = small, cost
 }
 
 // collect asks the device. Runs are cut at the requested range, so that no

@@ -143,7 +143,15 @@ func (c *conn) dispatch(r request) error {
 		c.replies.unreserve()
 		return errLeft
 	}
-	c.submit(job{request: r})
+	j := job{request: r}
+	if r.kind == cmdBlockStatus {
+		j.cost = costOf(statusRoom(r))
+		if err := c.charge(j.cost); err != nil {
+			c.replies.unreserve()
+			return err
+		}
+	}
+	c.submit(j)
 	return nil
 }
 
@@ -163,44 +171,62 @@ func (c *conn) takeRead(r request) error {
 		return nil
 	}
 	cost := costOf(n)
+	if n <= maxInline {
+		if ok, err := c.readInline(r); ok || err != nil {
+			return err
+		}
+	}
 	if err := c.charge(cost); err != nil {
 		c.replies.unreserve()
 		return err
-	}
-	if n <= maxInline && c.readInline(r) {
-		return nil
 	}
 	c.submit(job{request: r, cost: cost, buf: c.srv.buffers.get(n)})
 	return nil
 }
 
 // readInline adds the reply to the batch if the data is in memory.
-func (c *conn) readInline(r request) bool {
-	n := int(r.length)
-	p := c.batchRoom(c.readHeader + n)
+func (c *conn) readInline(r request) (ok bool, err error) {
+	p, err := c.batchRoom(c.readHeader + int(r.length))
+	if err != nil {
+		c.replies.unreserve()
+		return false, err
+	}
 	if !c.dev.TryReadAt(p[c.readHeader:], int64(r.offset)) {
-		return false
+		return false, nil
 	}
 	c.putReadHeader(p, r)
 	c.batch.n += len(p)
 	c.batch.reqs++
-	c.batch.cost += costOf(n)
-	return true
+	return true, nil
 }
 
 // batchRoom returns n bytes at the end of the batch, n <= maxInline + reply
 // header, sending the batch first if it has not as many.
-func (c *conn) batchRoom(n int) []byte {
+func (c *conn) batchRoom(n int) ([]byte, error) {
 	if c.batch.buf != nil && len(c.batch.buf.b)-c.batch.n < n {
 		c.flushBatch()
 	}
 	if c.batch.buf == nil {
-		// As much as the requests at hand may need: a slow peer can make the
-		// queue hold one batch for each request.
-		more := c.in.buffered() / requestSize
-		c.batch.buf = c.srv.buffers.get(min(maxInline, n*(1+more)))
+		if err := c.newBatch(n); err != nil {
+			return nil, err
+		}
 	}
-	return c.batch.buf.b[c.batch.n : c.batch.n+n]
+	return c.batch.buf.b[c.batch.n : c.batch.n+n], nil
+}
+
+// newBatch gets a buffer for as much as the requests at hand may need, if that
+// needs no waiting, or else for the one reply of n bytes.
+func (c *conn) newBatch(n int) error {
+	n = min(n, maxInline) // there is room for a header beyond
+	size := min(maxInline, n*(1+c.in.buffered()/requestSize))
+	if !c.account.try(costOf(size)) {
+		size = n
+		if err := c.charge(costOf(size)); err != nil {
+			return err
+		}
+	}
+	c.batch.buf, c.batch.cost = c.srv.buffers.get(size), costOf(size)
+	return nil
 }
 
 // flushBatch sends what the reader has answered itself, without waiting: if
@@ -209,7 +235,7 @@ func (c *conn) flushBatch() {
 	if c.batch.n > 0 {
 		c.replies.append(c.batch)
 	} else if c.batch.buf != nil {
-		c.srv.buffers.put(c.batch.buf)
+		c.free(c.batch.buf, c.batch.cost)
 	}
 	c.batch = segment{}
 	if c.replies.flush(false) {
