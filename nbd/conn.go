@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// finishTimeout is how long the peer has to take the last replies.
+	// finishTimeout is how long the peer has to take the last replies, those
+	// of one write each time.
 	finishTimeout = 30 * time.Second
 	// lingerTimeout is how long a closing connection waits for the peer's
 	// end of file, and lingerBytes what it reads meanwhile.
@@ -157,7 +158,7 @@ func (c *conn) finish(reason error) {
 	if !orderly(reason) {
 		c.replies.fail(reason) // cancels; what is in flight is not answered
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(finishTimeout))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.finishTimeout))
 	c.flushBatch()
 	c.replies.waitIdle()
 	c.wg.Wait()

@@ -16,6 +16,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// serveOn has s serve on a Unix socket until the test ends.
+func serveOn(t testing.TB, s *Server) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(context.Background(), l) }()
+	t.Cleanup(func() {
+		require.NoError(t, s.Close())
+		require.ErrorIs(t, <-served, ErrServerClosed)
+	})
+	return path
+}
+
 // startServer serves exports on a Unix socket and on TCP until the test ends.
 func startServer(t testing.TB, exports Exports, o Options) (s *Server, unixPath, tcpAddr string) {
 	t.Helper()

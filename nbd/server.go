@@ -23,6 +23,8 @@ type Server struct {
 
 	longSlots chan struct{} // one for each of them that may be long
 
+	finishTimeout time.Duration // finishTimeout, but for tests
+
 	mu struct {
 		sync.Mutex
 		closing   bool
@@ -43,7 +45,7 @@ type listener struct {
 // NewServer returns a server of what exports finds.
 func NewServer(exports Exports, o Options) *Server {
 	o = o.withDefaults()
-	s := &Server{o: o, exports: exports}
+	s := &Server{o: o, exports: exports, finishTimeout: finishTimeout}
 	s.budget = &byteBudget{max: o.MaxBytes}
 	s.listing = make(chan struct{}, listsAtOnce)
 	s.slots = make(chan struct{}, o.IOWorkers)

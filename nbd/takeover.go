@@ -119,7 +119,8 @@ func (c *conn) writeInline(j *job) (ok bool, err error) {
 	turn := c.role.begin()
 	c.runSlotted(j)
 	if !c.role.end(turn) {
-		c.replies.flush(true)
+		// Not a wait: serve may be the caller, and has to see how it ends.
+		c.tryFlush()
 		return true, errReplaced
 	}
 	c.role.judge(time.Since(start))

@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"context"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,4 +73,26 @@ func TestFenceCutsStalledWrites(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	require.NoError(t, s.Fence(short(t), "disk"))
 	require.Equal(t, make([]byte, 4), d.p[:4])
+}
+
+// A reader that was replaced writes its reply without waiting for the client:
+// else nobody would notice that the connection ends.
+func TestReplacedReaderDoesNotWaitForTheClient(t *testing.T) {
+	d := &stallingWrites{memDevice: newMemDevice(1 << 20), gate: make(chan struct{})}
+	d.stall.Store(true)
+	s := NewServer(exportMap{"disk": d}, Options{})
+	s.finishTimeout = 50 * time.Millisecond
+	near, far := net.Pipe() // which holds nothing: every write waits
+	s.admit(&listener{}, far)
+	defer func() { require.NoError(t, s.Close()) }()
+	w := &wire{t, near}
+	w.read(greetingSize)
+	w.send(be.AppendUint32(nil, 3))
+	w.option(optGo, goData("disk"))
+	w.expect(optGo, repInfo, repAck)
+	w.send(requestBytes(cmdWrite, 0, 1, 0, 4), []byte("late"))
+	w.send(requestBytes(cmdDisc, 0, 0, 0, 0)) // taken by another reader
+	close(d.gate)
+	require.Eventually(t, func() bool { return s.InUse("disk") == 0 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, near.Close())
 }

@@ -238,6 +238,11 @@ func (c *conn) flushBatch() {
 		c.free(c.batch.buf, c.batch.cost)
 	}
 	c.batch = segment{}
+	c.tryFlush()
+}
+
+// tryFlush writes what the socket takes and leaves the rest to a goroutine.
+func (c *conn) tryFlush() {
 	if c.replies.flush(false) {
 		c.wg.Add(1)
 		go c.pumpFn()
