@@ -158,7 +158,8 @@ func (c *conn) finish(reason error) {
 	if !orderly(reason) {
 		c.replies.fail(reason) // cancels; what is in flight is not answered
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.finishTimeout))
+	c.replies.patience.Store(int64(c.srv.finishTimeout))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.finishTimeout)) // for the write under way
 	c.flushBatch()
 	c.replies.waitIdle()
 	c.wg.Wait()

@@ -45,6 +45,29 @@ func TestDisconnectAnswersOutstanding(t *testing.T) {
 	require.Zero(t, s.InUse("disk"))
 }
 
+// The time that the client has for its last replies begins when they are there.
+func TestDisconnectWaitsForTheDevice(t *testing.T) {
+	d := newMemDevice(1 << 20)
+	d.gate = make(chan struct{})
+	s := NewServer(exportMap{"disk": d}, Options{})
+	s.finishTimeout = 200 * time.Millisecond
+	w := ready(t, serveOn(t, s), false)
+	w.send(requestBytes(cmdFlush, 0, 1, 0, 0), requestBytes(cmdDisc, 0, 0, 0, 0))
+	time.Sleep(2 * s.finishTimeout)
+	close(d.gate)
+	require.Zero(t, w.simple(1))
+	w.closed()
+}
+
+// A client that does not take its last replies is not waited for.
+func TestDisconnectGivesUp(t *testing.T) {
+	s := NewServer(exportMap{"disk": newMemDevice(8 << 20)}, Options{})
+	s.finishTimeout = 50 * time.Millisecond
+	w := ready(t, serveOn(t, s), false)
+	w.send(requestBytes(cmdRead, 0, 1, 0, 8<<20), requestBytes(cmdDisc, 0, 0, 0, 0))
+	require.Eventually(t, func() bool { return s.InUse("disk") == 0 }, 10*time.Second, time.Millisecond)
+}
+
 // Shutdown answers what was read, never with an error, flushes, and closes.
 func TestShutdownDrains(t *testing.T) {
 	d := newMemDevice(1 << 20)

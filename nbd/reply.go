@@ -3,6 +3,7 @@ package nbd
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Replies of a connection meet in a replyQueue. To write them is the business
@@ -40,6 +41,9 @@ type replyQueue struct {
 	// broke is called once, without locks, when writing failed.
 	broke func(error)
 	sent  atomic.Int64 // bytes written
+	// patience, in nanoseconds, bounds each write once reading has ended; 0
+	// is no bound. How long the device takes between two does not matter.
+	patience atomic.Int64
 
 	mu struct {
 		sync.Mutex
@@ -160,6 +164,9 @@ func (q *replyQueue) claim() bool {
 // as owed, calls it.
 func (q *replyQueue) pump(wait bool) (owed bool) {
 	for len(q.taken) > 0 || q.take() {
+		if p := q.patience.Load(); p > 0 {
+			_ = q.out.nc.SetWriteDeadline(time.Now().Add(time.Duration(p)))
+		}
 		n, err := q.out.write(q.taken, wait)
 		q.sent.Add(int64(n))
 		if err == errWouldBlock {
