@@ -42,6 +42,12 @@ type conn struct {
 	// draining is set by Shutdown; the reader stops at the next point where
 	// it would wait.
 	draining atomic.Bool
+	// phase guards the deadlines where drain and the handshake both set them.
+	phase struct {
+		sync.Mutex
+		transmission bool
+		cutHandshake context.CancelFunc // ends what an option waits for
+	}
 	// peer is what is known of the other side, one of peer…; reading says that
 	// the reader is on its way to the end of what came; modifying counts the
 	// modifying requests begun and not ended (leaving.go).
@@ -84,6 +90,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.phase.cutHandshake = func() {}
 	c.account = newAccount(s.budget, s.o.MaxInFlightBytes)
 	c.in.init(nc)
 	c.hangup.init(c.in.raw)
@@ -200,10 +207,18 @@ func (c *conn) linger() {
 	}
 }
 
-// drain asks the reader to stop at the next point where it would wait.
+// drain asks the reader to stop at the next point where it would wait. A
+// handshake is cut, whatever it waits for.
 func (c *conn) drain() {
+	c.phase.Lock()
+	defer c.phase.Unlock()
 	c.draining.Store(true)
-	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	if c.phase.transmission {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		return
+	}
+	_ = c.nc.SetDeadline(time.Unix(1, 0))
+	c.phase.cutHandshake()
 }
 
 // kill ends the connection at once; what is in flight is not answered.

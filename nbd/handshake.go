@@ -29,13 +29,11 @@ var errAbort = errors.New("the client aborted")
 // negotiate greets and handles options until one starts transmission. With an
 // error the connection is to be closed.
 func (c *conn) negotiate() error {
-	deadline := time.Now().Add(c.srv.o.HandshakeTimeout)
-	if err := c.nc.SetDeadline(deadline); err != nil {
+	ctx, err := c.beginHandshake()
+	if err != nil {
 		return err
 	}
-	// What an option waits for ends earlier, so that the answer gets through.
-	ctx, cancel := context.WithDeadline(c.ctx, deadline.Add(-c.srv.o.HandshakeTimeout/8))
-	defer cancel()
+	defer c.phase.cutHandshake()
 	if err := c.greet(); err != nil {
 		return err
 	}
@@ -48,12 +46,36 @@ func (c *conn) negotiate() error {
 			return err
 		}
 		if ready {
-			// Shutdown may have set its own deadline meanwhile; transmit
-			// looks at draining before it waits.
-			return c.nc.SetDeadline(time.Time{})
+			return c.endHandshake()
 		}
 	}
 	return fmt.Errorf("more than %d options", maxOptions)
+}
+
+// beginHandshake sets the deadlines, and makes the context that options wait
+// with. That one ends earlier, so that the answer gets through.
+func (c *conn) beginHandshake() (context.Context, error) {
+	c.phase.Lock()
+	defer c.phase.Unlock()
+	if c.draining.Load() {
+		return nil, errDraining
+	}
+	timeout := c.srv.o.HandshakeTimeout
+	deadline := time.Now().Add(timeout)
+	ctx, cancel := context.WithDeadline(c.ctx, deadline.Add(-timeout/8))
+	c.phase.cutHandshake = cancel
+	return ctx, c.nc.SetDeadline(deadline)
+}
+
+// endHandshake lifts the deadlines, unless drain was first.
+func (c *conn) endHandshake() error {
+	c.phase.Lock()
+	defer c.phase.Unlock()
+	if c.draining.Load() {
+		return errDraining
+	}
+	c.phase.transmission = true
+	return c.nc.SetDeadline(time.Time{})
 }
 
 // greet exchanges the handshake flags.

@@ -105,6 +105,43 @@ func TestShutdownDrains(t *testing.T) {
 	require.Error(t, err)
 }
 
+// Shutdown waits for no handshake: not for a client to take a reply, not for
+// another's writes, and not if it comes first.
+func TestShutdownCutsHandshakes(t *testing.T) {
+	d := &stallingDevice{newMemDevice(2 << 20), make(chan struct{})}
+	s, path, _ := startServer(t, longList{exportMap{"disk": d}}, Options{HandshakeTimeout: time.Minute})
+	greeted(t, path, 3).option(optList, nil) // takes nothing
+	require.Eventually(t, func() bool { return s.budget.held() > 0 }, 10*time.Second, time.Millisecond)
+	a := ready(t, path, false)
+	a.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 1<<20, 1), []byte("x"), requestBytes(cmdRead, 0, 2, 0, 1))
+	require.Zero(t, a.simple(2))
+	a.read(1)
+	require.NoError(t, a.Conn.(*net.UnixConn).CloseWrite())
+	greeted(t, path, 3).option(optGo, goData("disk")) // waits for a's write
+	require.Eventually(t, func() bool { return s.InUse("disk") == 2 }, 10*time.Second, time.Millisecond)
+
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(short(t)) }()
+	require.Eventually(t, func() bool { return s.ActiveConnections() == 1 }, 10*time.Second, time.Millisecond)
+	close(d.release)
+	require.Zero(t, a.simple(1))
+	require.NoError(t, <-done)
+}
+
+func TestShutdownBeforeTheHandshake(t *testing.T) {
+	s := NewServer(exportMap{"disk": newMemDevice(512)}, Options{HandshakeTimeout: time.Minute})
+	near, far := net.Pipe()
+	c := newConn(s, far)
+	require.True(t, s.addConn(c))
+	for _, c := range s.stop() { // what Shutdown does
+		c.drain()
+	}
+	require.ErrorIs(t, c.negotiate(), errDraining)
+	c.cancel()
+	require.NoError(t, near.Close())
+	require.NoError(t, far.Close())
+}
+
 // A client that keeps sending does not keep Shutdown from ending, and gets an
 // answer to everything that was read.
 func TestShutdownUnderLoad(t *testing.T) {
