@@ -219,6 +219,25 @@ func TestFence(t *testing.T) {
 	require.Equal(t, 1, s.InUse("other"))
 }
 
+// A call that does not end keeps Fence from returning, not from cutting the
+// other connections.
+func TestFenceCutsAll(t *testing.T) {
+	d := &gatedFlush{memDevice: newMemDevice(1 << 20), gate: make(chan struct{})}
+	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	defer close(d.gate)
+	for range 4 {
+		w := ready(t, path, false)
+		w.send(requestBytes(cmdFlush, 0, 1, 0, 0), requestBytes(cmdRead, 0, 2, 0, 1))
+		require.Zero(t, w.simple(2))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, s.Fence(ctx, "disk"), context.DeadlineExceeded)
+	for _, c := range s.users("disk") {
+		require.Error(t, c.ctx.Err())
+	}
+}
+
 // Serve ends with its context; its connections go on.
 func TestServeContext(t *testing.T) {
 	s := NewServer(exportMap{"disk": newMemDevice(512)}, Options{})

@@ -60,8 +60,11 @@ func (s *Server) stop() []*conn {
 // could overwrite something newer. The caller must see to it that Exports
 // lets nobody open the export meanwhile.
 func (s *Server) Fence(ctx context.Context, export string) error {
-	for _, c := range s.users(export) {
-		c.kill()
+	conns := s.users(export)
+	for _, c := range conns {
+		c.kill() // all of them, however long one takes to end
+	}
+	for _, c := range conns {
 		select {
 		case <-c.done:
 		case <-ctx.Done():
