@@ -66,6 +66,7 @@ type conn struct {
 
 	// The export. dev is nil until an option names one.
 	export     string
+	long       chan struct{} // use.long of the export
 	dev        Device
 	size       int64
 	readOnly   bool

@@ -266,6 +266,50 @@ func TestHeadersWithoutPayloadHoldLittle(t *testing.T) {
 	require.True(t, bytes.Equal(data, w.read(len(data))))
 }
 
+// TestLongCallsOfOneExportStopNoOther: clients of a disk that is slow to sync
+// have as many connections as they like.
+func TestLongCallsOfOneExportStopNoOther(t *testing.T) {
+	for _, long := range [][]byte{
+		requestBytes(cmdFlush, 0, 1, 0, 0),
+		requestBytes(cmdCache, 0, 1, 0, 4096),
+		append(requestBytes(cmdWrite, cmdFlagFUA, 1, 0, 1), 'x'),
+	} {
+		slow := &stuckDevice{newMemDevice(1 << 20), make(chan struct{})}
+		other := newMemDevice(1 << 20)
+		other.cached = false
+		_, path, _ := startServer(t, exportMap{"disk": slow, "other": other}, Options{IOWorkers: 8, ConnectionWorkers: 4})
+		for range 4 {
+			w := ready(t, path, false)
+			for range 8 {
+				w.send(long)
+			}
+			w.send(requestBytes(cmdRead, 0, 2, 0, 1)) // from memory
+			require.Zero(t, w.simple(2))
+		}
+		w := greeted(t, path, 3)
+		w.option(optGo, goData("other"))
+		w.expect(optGo, repInfo, repAck)
+		w.send(requestBytes(cmdRead, 0, 8, 0, 4096))
+		require.Zero(t, w.simple(8))
+		w.read(4096)
+		w.send(requestBytes(cmdFlush, 0, 9, 0, 0))
+		require.Zero(t, w.simple(9))
+		close(slow.release)
+	}
+}
+
+// stuckDevice syncs and prefetches nothing until it is released.
+type stuckDevice struct {
+	*memDevice
+	release chan struct{}
+}
+
+func (d *stuckDevice) Flush(context.Context) error { <-d.release; return nil }
+
+func (d *stuckDevice) Prefetch(context.Context, int64, int64) error { <-d.release; return nil }
+
+func (d *stuckDevice) WriteAt(context.Context, []byte, int64, bool) error { <-d.release; return nil }
+
 // TestFenceFindsAnOpenUnderWay: a connection that is just opening the export is
 // fenced too.
 func TestFenceFindsAnOpenUnderWay(t *testing.T) {

@@ -31,7 +31,9 @@ type Options struct {
 	MaxBytes int64
 
 	// IOWorkers bounds the device calls under way that may wait, over all
-	// connections. Each may hold a thread. Default 128.
+	// connections. Each may hold a thread. Those that may be long (flushes,
+	// durable writes, ranges) take no more than a quarter of them for one
+	// export and three quarters for all. Default 128.
 	IOWorkers int
 
 	// ConnectionWorkers is the share of IOWorkers that one connection can

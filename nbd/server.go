@@ -21,7 +21,7 @@ type Server struct {
 	listing chan struct{} // one for each list of exports in the making
 	slots   chan struct{} // one for each device call that may wait
 
-	longSlots chan struct{} // one for each of them that may be long
+	longSlots chan struct{} // one for each of them that may be long (worker.go)
 
 	finishTimeout time.Duration // finishTimeout, but for tests
 
@@ -30,9 +30,15 @@ type Server struct {
 		closing   bool
 		listeners map[*listener]struct{}
 		conns     map[*conn]string // the export each has open, or ""
-		inUse     map[string]int   // open devices by export name
+		inUse     map[string]*use  // open devices by export name
 	}
 	wg sync.WaitGroup // connections
+}
+
+// use is what the connections of one export share.
+type use struct {
+	devices int           // open; under Server.mu
+	long    chan struct{} // one for each of its long device calls
 }
 
 // listener is what Serve was given. What may differ from one listener to the
@@ -49,10 +55,10 @@ func NewServer(exports Exports, o Options) *Server {
 	s.budget = &byteBudget{max: o.MaxBytes}
 	s.listing = make(chan struct{}, listsAtOnce)
 	s.slots = make(chan struct{}, o.IOWorkers)
-	s.longSlots = make(chan struct{}, max(1, o.IOWorkers/4))
+	s.longSlots = make(chan struct{}, max(1, o.IOWorkers*3/4))
 	s.mu.listeners = make(map[*listener]struct{})
 	s.mu.conns = make(map[*conn]string)
-	s.mu.inUse = make(map[string]int)
+	s.mu.inUse = make(map[string]*use)
 	return s
 }
 
@@ -174,21 +180,29 @@ func (s *Server) ActiveConnections() int {
 func (s *Server) InUse(export string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.inUse[export]
+	if u := s.mu.inUse[export]; u != nil {
+		return u.devices
+	}
+	return 0
 }
 
 // countUse records that c opened (+1) or closed (-1) the export.
 func (s *Server) countUse(c *conn, export string, delta int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.inUse[export] += delta
-	if s.mu.inUse[export] == 0 {
+	u := s.mu.inUse[export]
+	if u == nil {
+		u = &use{long: make(chan struct{}, max(1, s.o.IOWorkers/4))}
+		s.mu.inUse[export] = u
+	}
+	u.devices += delta
+	if u.devices == 0 {
 		delete(s.mu.inUse, export)
 	}
 	if delta > 0 {
-		s.mu.conns[c] = export
+		s.mu.conns[c], c.long = export, u.long
 	} else {
-		s.mu.conns[c] = ""
+		s.mu.conns[c], c.long = "", nil
 	}
 }
 

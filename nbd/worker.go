@@ -40,9 +40,9 @@ func (c *conn) sendReplies() {
 // run does one job and queues its reply. The slot bounds the threads that
 // wait for disks over the whole server.
 func (c *conn) run(j *job) {
-	if j.kind == cmdTrim || j.kind == cmdWriteZeroes {
-		// These may be long, up to 4 GiB in one request: they never hold all
-		// slots, so that others' reads and flushes go on.
+	if mayBeLong(j) {
+		c.long <- struct{}{}
+		defer func() { <-c.long }()
 		c.srv.longSlots <- struct{}{}
 		defer func() { <-c.srv.longSlots }()
 	}
@@ -54,6 +54,18 @@ func (c *conn) run(j *job) {
 		return
 	}
 	c.runSlotted(j)
+}
+
+// mayBeLong says of which device calls one export may have a quarter of all,
+// and all exports three quarters: those that wait for the disk itself, or for
+// up to 4 GiB in one request. So the reads of others go on, and mostly their
+// flushes too.
+func mayBeLong(j *job) bool {
+	switch j.kind {
+	case cmdFlush, cmdTrim, cmdCache, cmdWriteZeroes:
+		return true
+	}
+	return j.kind == cmdWrite && j.flags&cmdFlagFUA != 0
 }
 
 // runSlotted is run for who has a slot; it gives the slot back.
