@@ -429,6 +429,25 @@ func TestBuffersAreChargedWhole(t *testing.T) {
 	require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
 }
 
+// A payload that is too long and only thrown away has as much time as others,
+// whatever deadline an earlier one left.
+func TestOversizePayloadHasItsTime(t *testing.T) {
+	s, path, _ := startServer(t, exportMap{"disk": newMemDevice(1 << 20)}, Options{PayloadTimeout: time.Second})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdWrite, 0, 1, 0, 200000))
+	time.Sleep(10 * time.Millisecond)
+	w.send(make([]byte, 200000))
+	require.Zero(t, w.simple(1))
+	time.Sleep(time.Second) // a quarter of one is left of the deadline
+	w.send(requestBytes(cmdWrite, 0, 2, 0, maxPayload+1))
+	time.Sleep(500 * time.Millisecond)
+	w.send(make([]byte, maxPayload+1))
+	require.Equal(t, uint32(errnoInval), w.simple(2))
+	w.send(requestBytes(cmdWrite, 0, 2, 0, maxPayload+1))
+	w.closed()
+	require.Zero(t, s.budget.held())
+}
+
 // Extents may be many: what is held of them is charged, and no more than need
 // be. A client that takes no answers is made to wait.
 func TestBlockStatusIsCharged(t *testing.T) {

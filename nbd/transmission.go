@@ -365,23 +365,32 @@ func (c *conn) fillPayload(r request, n int, first []byte) (job, error) {
 // others may wait for, so it has a deadline. To set it costs as much as a
 // short write: it is set for several payloads at once.
 func (c *conn) readPayload(p []byte) error {
-	if c.in.buffered() < len(p) {
-		c.flushBatch()
-		timeout, now := c.srv.o.PayloadTimeout, time.Now()
-		if c.payloadDeadline.Before(now.Add(timeout)) {
-			if err := c.setReadDeadline(now.Add(timeout + timeout/4)); err != nil {
-				return err
-			}
-		}
+	if err := c.awaitPayload(len(p)); err != nil {
+		return err
 	}
 	return c.in.full(p)
+}
+
+// awaitPayload gets ready to read n bytes of a payload.
+func (c *conn) awaitPayload(n int) error {
+	if c.in.buffered() >= n {
+		return nil
+	}
+	c.flushBatch()
+	timeout, now := c.srv.o.PayloadTimeout, time.Now()
+	if !c.payloadDeadline.Before(now.Add(timeout)) {
+		return nil
+	}
+	return c.setReadDeadline(now.Add(timeout + timeout/4))
 }
 
 func (c *conn) refuseOversize(r request) error {
 	if r.length > maxDrain {
 		return fmt.Errorf("WRITE of %d bytes, at most %d are accepted", r.length, maxPayload)
 	}
-	c.flushBatch()
+	if err := c.awaitPayload(int(r.length)); err != nil {
+		return c.readError(err)
+	}
 	if err := c.in.discard(int64(r.length)); err != nil {
 		return c.readError(err)
 	}
