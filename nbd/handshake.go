@@ -161,6 +161,9 @@ func (c *conn) refuseLongOption(option, length uint32) error {
 	if err := c.in.discard(int64(length)); err != nil {
 		return err
 	}
+	if option == optSetMeta {
+		c.forgetContexts() // as every SET does, even one that fails
+	}
 	out := optionReply{option: option}
 	out.add(repErrTooBig, []byte("the option's data is longer than 64 KiB"))
 	_, err := c.nc.Write(out.p)

@@ -16,7 +16,7 @@ import (
 func (c *conn) metaOption(ctx context.Context, out *optionReply, data []byte) error {
 	set := out.option == optSetMeta
 	if set {
-		c.metaChosen, c.metaExport = false, ""
+		c.forgetContexts()
 	}
 	if !c.structured {
 		return invalid("meta contexts need STRUCTURED_REPLY first")
@@ -34,6 +34,8 @@ func (c *conn) metaOption(ctx context.Context, out *optionReply, data []byte) er
 	out.ack()
 	return nil
 }
+
+func (c *conn) forgetContexts() { c.metaChosen, c.metaExport = false, "" }
 
 // parseMeta splits the data. The queries' number is bounded by the data's
 // length.

@@ -344,3 +344,20 @@ func TestLongListIsCharged(t *testing.T) {
 	w.option(optList, nil)
 	w.expect(optList, repServer)
 }
+
+// A SET_META_CONTEXT that is too long leaves no context, like any that fails.
+func TestOversizeSetMetaForgets(t *testing.T) {
+	_, path := serveMem(t)
+	w := greeted(t, path, 3)
+	w.option(optStructuredReply, nil)
+	w.expect(optStructuredReply, repAck)
+	w.option(optSetMeta, metaData("disk", contextAllocation))
+	w.expect(optSetMeta, repMetaContext, repAck)
+	w.option(optSetMeta, make([]byte, maxOptionData+1))
+	w.expect(optSetMeta, repErrTooBig)
+	w.option(optGo, goData("disk"))
+	w.expect(optGo, repInfo, repAck)
+	w.send(requestBytes(cmdBlockStatus, 0, 1, 0, 4096))
+	_, kind, _ := w.chunk(1)
+	require.Equal(t, uint16(chunkError), kind)
+}
