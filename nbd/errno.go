@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Error values on the wire; proto: Error values. They are Linux's numbers on
@@ -61,6 +63,10 @@ func (c *conn) deviceError(r request, err error) *wireError {
 		return own
 	}
 	errno := wireErrno(err, r.kind == cmdWriteZeroes && r.flags&cmdFlagFastZero != 0)
+	if errno == errnoNotSup {
+		return &wireError{errno, "zeroing this range would not be fast"} // no failure
+	}
+	c.logFailure(r, errno, err)
 	switch errno {
 	case errnoPerm:
 		return &wireError{errno, "the disk does not permit this"}
@@ -68,16 +74,14 @@ func (c *conn) deviceError(r request, err error) *wireError {
 		return &wireError{errno, "no space left on the server; free some or extend the pool, then try again"}
 	case errnoInval:
 		return &wireError{errno, "the disk refused the request as invalid"}
-	case errnoNotSup:
-		return &wireError{errno, "zeroing this range would not be fast"}
 	}
-	c.logFailure(r, err)
 	return &wireError{errno, "input/output error; the server's log has the cause"}
 }
 
-// logFailure logs the cause behind an EIO. The first, second, fourth, eighth
-// … of a connection are logged, so that a broken disk does not flood the log.
-func (c *conn) logFailure(r request, err error) {
+// logFailure counts a failure of the device and logs its cause. The first,
+// second, fourth, eighth … of a connection are logged, so that a broken disk,
+// or a full pool, does not flood the log.
+func (c *conn) logFailure(r request, answered uint32, err error) {
 	if errors.Is(err, context.Canceled) && c.ctx.Err() != nil {
 		return // we gave up ourselves; nobody waits for the answer
 	}
@@ -85,8 +89,8 @@ func (c *conn) logFailure(r request, err error) {
 	if n&(n-1) != 0 {
 		return
 	}
-	c.log.Warn("nbd: request failed, answered EIO", "export", c.export, "remote", c.remote,
-		"command", commandName(r.kind), "offset", r.offset, "length", r.length,
+	c.srv.warn("nbd: request failed", "export", c.export, "remote", c.remote,
+		"answered", unix.ErrnoName(syscall.Errno(answered)), "command", commandName(r.kind), "offset", r.offset, "length", r.length,
 		"failures", n, "err", err)
 }
 

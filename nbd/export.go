@@ -75,7 +75,7 @@ func (c *conn) openError(name string, err error) error {
 	if errors.Is(err, errLeftOpening) {
 		return err
 	}
-	c.log.Warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
+	c.srv.warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
 	if errors.Is(err, errStillWriting) {
 		return &optionError{repErrUnknown, fmt.Sprintf("export %.200q: %v; try again", name, errStillWriting)}
 	}

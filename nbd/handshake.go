@@ -194,7 +194,7 @@ func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) er
 	}
 	exports, err := c.srv.exports.List(ctx)
 	if err != nil {
-		c.log.Warn("nbd: cannot list exports", "remote", c.remote, "err", err)
+		c.srv.warn("nbd: cannot list exports", "remote", c.remote, "err", err)
 		return &optionError{repErrPolicy, "the exports cannot be listed now; the server's log has the cause"}
 	}
 	size := optionReplySize

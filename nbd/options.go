@@ -9,7 +9,8 @@ import (
 // default.
 type Options struct {
 	// Logger gets opened and closed connections (info), handshakes that came
-	// to nothing (debug), and the causes behind EIO (warn). Default: nothing
+	// to nothing (debug), and the causes of failures (warn; of those that
+	// clients can bring about no more than ten in a second). Default: nothing
 	// is logged.
 	Logger *slog.Logger
 

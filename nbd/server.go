@@ -23,6 +23,7 @@ type Server struct {
 
 	longSlots chan struct{} // one for each of them that may be long (worker.go)
 
+	warnings      warnLimit
 	finishTimeout time.Duration // finishTimeout, but for tests
 
 	mu struct {
@@ -132,7 +133,7 @@ func (s *Server) addConn(c *conn) bool {
 		return false
 	}
 	if len(s.mu.conns) >= s.o.MaxConnections {
-		s.o.Logger.Warn("nbd: connection refused: too many are open", "remote", c.remote, "limit", s.o.MaxConnections)
+		s.warn("nbd: connection refused: too many are open", "remote", c.remote, "limit", s.o.MaxConnections)
 		return false
 	}
 	s.mu.conns[c] = ""
