@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrClientClosed is what calls on a Client return after Close.
@@ -168,6 +169,9 @@ func (c *Client) checkRange(off, length int64) error {
 	return nil
 }
 
+// goodbyeTimeout is how long Close waits for a server that takes no requests.
+const goodbyeTimeout = time.Second
+
 // Close says goodbye to the server and ends the connection. Calls under way
 // fail.
 func (c *Client) Close() error {
@@ -177,6 +181,7 @@ func (c *Client) Close() error {
 	if alive && c.wmu.TryLock() {
 		var p [requestSize]byte
 		putRequest(p[:], request{kind: cmdDisc})
+		_ = c.nc.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
 		_, _ = c.nc.Write(p[:])
 		c.wmu.Unlock()
 	}

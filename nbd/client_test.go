@@ -282,3 +282,20 @@ func TestClientErrorText(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	require.ErrorContains(t, err, "full")
 }
+
+// A server that takes no more requests does not keep Close waiting.
+func TestClientCloseDoesNotWaitForTheServer(t *testing.T) {
+	near, far := net.Pipe() // nobody reads the other end
+	defer far.Close()
+	c := &Client{nc: near, done: make(chan struct{})}
+	c.in.init(near)
+	go c.receive()
+	done := make(chan error)
+	go func() { done <- c.Close() }()
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-time.After(10 * goodbyeTimeout):
+		require.Fail(t, "Close still waits")
+	}
+}
