@@ -37,8 +37,13 @@ func (c *conn) checkKind(r request) *wireError {
 		}
 	case cmdWriteZeroes:
 		const both = cmdFlagNoHole | cmdFlagFastZero
-		if r.flags&both == both {
+		switch {
+		case r.length == 0:
+			return nil // done, and fast
+		case r.flags&both == both:
 			return refuseFastNoHole
+		case r.flags&cmdFlagFastZero != 0 && !holdsBlock(r):
+			return refuseFastPart
 		}
 	case cmdBlockStatus:
 		if !c.allocation {
@@ -49,6 +54,14 @@ func (c *conn) checkKind(r request) *wireError {
 		}
 	}
 	return nil
+}
+
+// holdsBlock reports whether there is a whole block in the range. Only whole
+// blocks are zeroed in the map; parts of one are written. That the range is
+// within the export was checked.
+func holdsBlock(r request) bool {
+	first := (r.offset + preferredBlock - 1) &^ (preferredBlock - 1)
+	return first+preferredBlock <= r.offset+uint64(r.length)
 }
 
 func modifies(kind uint16) bool {

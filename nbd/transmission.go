@@ -37,6 +37,7 @@ var (
 	refuseBeyondFull = &wireError{errnoNoSpace, "the range ends past the end of the export"}
 	refuseNoContext  = &wireError{errnoInval, "no meta context was selected for this export"}
 	refuseEmpty      = &wireError{errnoInval, "the length is zero"}
+	refuseFastPart   = &wireError{errnoNotSup, "zeroing a part of a block would not be fast"}
 	refuseFastNoHole = &wireError{errnoNotSup, "zeroing without making a hole would not be fast"}
 )
 

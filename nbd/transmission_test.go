@@ -2,9 +2,11 @@ package nbd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -198,7 +200,7 @@ func TestDeviceErrors(t *testing.T) {
 				}
 				require.Equal(t, k.want, w.simple(5), commandName(kind))
 			}
-			w.send(requestBytes(cmdWriteZeroes, cmdFlagFastZero, 6, 0, 512))
+			w.send(requestBytes(cmdWriteZeroes, cmdFlagFastZero, 6, 0, 4096))
 			want := k.want
 			if k.err == syscall.ENOTSUP {
 				want = errnoNotSup
@@ -256,4 +258,53 @@ func TestFUAReachesTheDevice(t *testing.T) {
 	w.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 0, 4), []byte(strings.Repeat("x", 4)))
 	require.Zero(t, w.simple(1))
 	require.Equal(t, int64(3), d.fua.Load())
+}
+
+// What is known not to be fast is refused before it is tried; nothing at all
+// is always fast.
+func TestFastZero(t *testing.T) {
+	_, path := serveMem(t)
+	w := ready(t, path, false)
+	for _, k := range []struct {
+		flags  uint16
+		offset uint64
+		length uint32
+		want   uint32
+	}{
+		{cmdFlagFastZero, 0, 4096, 0},
+		{cmdFlagFastZero, 100, 8192, 0},
+		{cmdFlagFastZero, 0, 4095, errnoNotSup},
+		{cmdFlagFastZero, 1, 4096, errnoNotSup},
+		{cmdFlagFastZero, 4095, 4097, 0},
+		{cmdFlagFastZero, 1, 8190, errnoNotSup},
+		{cmdFlagFastZero, 7, 0, 0},
+		{cmdFlagFastZero | cmdFlagNoHole, 0, 4096, errnoNotSup},
+		{cmdFlagFastZero | cmdFlagNoHole, 0, 0, 0},
+		{0, 1, 1, 0},
+	} {
+		w.send(requestBytes(cmdWriteZeroes, k.flags, 1, k.offset, k.length))
+		require.Equal(t, k.want, w.simple(1), "%+v", k)
+	}
+}
+
+// prefetched records the longest range that was asked for.
+type prefetched struct {
+	*memDevice
+	longest atomic.Int64
+}
+
+func (d *prefetched) Size() int64 { return 1 << 40 }
+
+func (d *prefetched) Prefetch(_ context.Context, _, length int64) error {
+	d.longest.Store(max(length, d.longest.Load()))
+	return nil
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	d := &prefetched{memDevice: newMemDevice(4096)}
+	_, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	w.send(requestBytes(cmdCache, 0, 1, 1<<30, 0xffffffff))
+	require.Zero(t, w.simple(1))
+	require.Equal(t, int64(maxPrefetch), d.longest.Load())
 }

@@ -92,6 +92,9 @@ func (c *conn) runSlotted(j *job) {
 	}
 }
 
+// maxPrefetch is how much of one CACHE is done, in bytes. It is only a hint.
+const maxPrefetch = 32 << 20
+
 // perform calls the device. Limits were checked by the reader.
 func (c *conn) perform(j *job) error {
 	if err := c.ctx.Err(); err != nil {
@@ -109,7 +112,7 @@ func (c *conn) perform(j *job) error {
 	case cmdTrim:
 		return c.dev.Trim(c.ctx, off, length, fua)
 	case cmdCache:
-		return c.dev.Prefetch(c.ctx, off, length)
+		return c.dev.Prefetch(c.ctx, off, min(length, maxPrefetch))
 	case cmdWriteZeroes:
 		return c.dev.WriteZeroes(c.ctx, off, length, j.flags&cmdFlagNoHole != 0, fua)
 	case cmdBlockStatus:
