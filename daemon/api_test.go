@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
@@ -112,7 +113,7 @@ func TestRequestsAreStrict(t *testing.T) {
 func TestExportFormats(t *testing.T) {
 	a := newAPI(t)
 	path, content := a.disk(t)
-	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, nil)
+	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, nil)
 	require.NoError(t, err)
 
 	status, body := a.send(t, "GET", "/v1/images/one/export", "", "")
@@ -154,7 +155,7 @@ func TestProgressAndResult(t *testing.T) {
 	a := newAPI(t)
 	path, _ := a.disk(t)
 	var stages []string
-	info, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, func(p blockstore.Progress) {
+	info, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, func(p blockstore.Progress) {
 		stages = append(stages, p.Stage)
 	})
 	require.NoError(t, err)
@@ -170,7 +171,7 @@ func TestProgressAndResult(t *testing.T) {
 func TestEarlyErrorWhileSending(t *testing.T) {
 	a := newAPI(t)
 	path, _ := a.disk(t)
-	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, nil)
+	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, nil)
 	require.NoError(t, err)
 	start := time.Now()
 	_, err = a.ImportStream(t.Context(), "one", endless{}, -1, "", nil)
@@ -221,10 +222,31 @@ func TestImportByPathIsForFriends(t *testing.T) {
 	require.NoError(t, err)
 	remote := a.d.serveAPI(l, nil, nil)
 	c := v1.NewClientDial(func(context.Context) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
-	_, err = c.ImportFile(t.Context(), "one", v1.ImportRequest{Path: path}, nil)
+	_, err = c.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, nil)
 	require.ErrorIs(t, err, fs.ErrPermission)
 	c.Close()
 	require.NoError(t, remote.drain(t.Context()))
+}
+
+// TestImportOfAnotherFile names a path at which the daemon sees another file
+// than the client, or none.
+func TestImportOfAnotherFile(t *testing.T) {
+	a := newAPI(t)
+	path, _ := a.disk(t)
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(path, &st))
+	for name, file := range map[string]v1.HostFile{
+		"another inode":  {Path: path, Device: st.Dev, Inode: st.Ino + 1},
+		"another device": {Path: path, Device: st.Dev + 1, Inode: st.Ino},
+		"missing":        {Path: path + ".gone", Device: st.Dev, Inode: st.Ino},
+		"our own":        {Path: "/proc/self/exe", Device: st.Dev, Inode: st.Ino},
+	} {
+		_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: file}, nil)
+		require.ErrorIs(t, err, fs.ErrPermission, name)
+	}
+	same := v1.HostFile{Path: path, Device: st.Dev, Inode: st.Ino}
+	_, err := a.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: same}, nil)
+	require.NoError(t, err)
 }
 
 // TestSocketWithLongPath serves and dials where a socket's address has no room.

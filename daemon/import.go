@@ -16,8 +16,8 @@ import (
 )
 
 // ImportFile imports a regular file or a block device of this host.
-func (b *backend) ImportFile(ctx context.Context, path string, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
-	f, err := openInput(path)
+func (b *backend) ImportFile(ctx context.Context, file v1.HostFile, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	f, err := openInput(file)
 	if err != nil {
 		return blockstore.ImageInfo{}, err
 	}
@@ -25,15 +25,45 @@ func (b *backend) ImportFile(ctx context.Context, path string, req blockstore.Im
 	return b.importSeekable(ctx, f, req)
 }
 
-// openInput opens without waiting for the writer of a pipe.
-func openInput(path string) (*os.File, error) {
+// openInput opens without waiting for the writer of a pipe. Where the client
+// said which file it means, that one is opened or none: the first open only
+// looks (O_PATH), so that nothing else is touched on the way.
+func openInput(file v1.HostFile) (*os.File, error) {
+	path := file.Path
+	if file.Device != 0 || file.Inode != 0 {
+		seen, err := findInput(file)
+		if err != nil {
+			return nil, &v1.Error{Code: v1.CodeForbidden,
+				Message: fmt.Sprintf("the daemon does not see the file at %s that was meant: %v", file.Path, err),
+				Advice:  "Send its content instead."}
+		}
+		defer seen.Close()
+		path = fmt.Sprintf("/proc/self/fd/%d", seen.Fd())
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	fi, err := f.Stat()
 	if err == nil && !fi.Mode().IsRegular() && fi.Mode().Type() != os.ModeDevice {
-		err = fmt.Errorf("%s is neither a file nor a block device; pipe its content in, with - as the source: %w", path, blockstore.ErrInvalid)
+		err = fmt.Errorf("%s is neither a file nor a block device; pipe its content in, with - as the source: %w", file.Path, blockstore.ErrInvalid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// findInput returns a handle on the client's file that cannot be read from.
+func findInput(file v1.HostFile) (*os.File, error) {
+	f, err := os.OpenFile(file.Path, unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil && (st.Dev != file.Device || st.Ino != file.Inode) {
+		err = errors.New("another file stands there")
 	}
 	if err != nil {
 		f.Close()

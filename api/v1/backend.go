@@ -25,7 +25,7 @@ type ImageBackend interface {
 	Image(ctx context.Context, name string) (blockstore.ImageInfo, error)
 	// ImportFile imports a file of the backend's host. An error that wraps
 	// fs.ErrPermission makes clients send the content instead.
-	ImportFile(ctx context.Context, path string, req blockstore.ImportRequest) (blockstore.ImageInfo, error)
+	ImportFile(ctx context.Context, file HostFile, req blockstore.ImportRequest) (blockstore.ImageInfo, error)
 	// ImportStream imports what r yields; size is its length or -1.
 	ImportStream(ctx context.Context, r io.Reader, size int64, req blockstore.ImportRequest) (blockstore.ImageInfo, error)
 	OpenImage(ctx context.Context, name string) (Disk, error)

@@ -17,7 +17,8 @@ import (
 type ProgressFunc func(blockstore.Progress)
 
 // ImportFile imports the file at an absolute path of the daemon's host. An
-// error that wraps fs.ErrPermission says that the daemon will not read it:
+// error that wraps fs.ErrPermission says that the daemon will not read it, or
+// that it sees another one there:
 // send it with ImportStream.
 func (c *Client) ImportFile(ctx context.Context, name string, req ImportRequest, progress ProgressFunc, opts ...Option) (i blockstore.ImageInfo, err error) {
 	err = c.work(ctx, imagePath(name, "/import"), req, &i, progress, opts)

@@ -6,7 +6,8 @@
 // HTTP/1.1 over a Unix socket, DATA/goldstream.sock, mode 0660: whoever may
 // open the socket may do everything, except that importing a file by its path
 // is kept to root and to the daemon's own user (others would read files with
-// the daemon's rights; they stream the content instead). The command line uses
+// the daemon's rights; they stream the content instead). With the path goes the
+// identity of the file that the client means, see [HostFile]. The command line uses
 // the same handlers through the same [Client] without a daemon, over a socket
 // pair inside one process.
 //

@@ -57,7 +57,7 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 			body.Path, fs.ErrPermission)
 	}
 	req.Owner = body.Owner
-	return s.backend.ImportFile(r.Context(), body.Path, req)
+	return s.backend.ImportFile(r.Context(), body.HostFile, req)
 }
 
 func (s *server) importBody(e *events, r *http.Request, req blockstore.ImportRequest) (any, error) {

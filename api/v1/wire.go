@@ -53,9 +53,21 @@ type VolumeList struct {
 	Volumes []blockstore.VolumeInfo `json:"volumes"`
 }
 
+// HostFile names a file of the daemon's host. A path means what its reader
+// makes of it: /dev/stdin, /proc/self and the /tmp of a service are others for
+// the daemon than for its client. A client that has the file open therefore
+// says which one it is, and the daemon takes no other.
+type HostFile struct {
+	Path string `json:"path"` // absolute
+	// Device and Inode are st_dev and st_ino of the client's file; both 0 take
+	// whatever the daemon finds at the path.
+	Device uint64 `json:"device,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
+}
+
 // ImportRequest asks for an import of a file on the daemon's host.
 type ImportRequest struct {
-	Path  string `json:"path"` // absolute
+	HostFile
 	Owner string `json:"owner,omitempty"`
 }
 

@@ -208,6 +208,40 @@ func TestConverted(t *testing.T) {
 	s.stop()
 }
 
+// TestImportOfDescriptors names descriptors of the command as the source, which
+// are others in the daemon.
+func TestImportOfDescriptors(t *testing.T) {
+	check := func(t *testing.T, h *house) {
+		dir := filepath.Dir(h.data)
+		for i, source := range []string{"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"} {
+			raw, out, name := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "out.raw"), fmt.Sprintf("image-%d", i)
+			want := rawDisk(t, raw, 1<<20, uint64(20+i))
+			f, err := os.Open(raw)
+			require.NoError(t, err)
+			h.in = f
+			h.must("image", "import", name, source)
+			h.must("image", "export", name, out)
+			same(t, want, out)
+			h.in = bytes.NewReader(want[:512<<10]) // a pipe
+			h.must("image", "import", name+"-piped", source)
+			require.NoError(t, f.Close())
+		}
+	}
+	t.Run("inside", func(t *testing.T) { check(t, newHouse(t)) })
+	t.Run("served", func(t *testing.T) {
+		h := newHouse(t)
+		wrong := filepath.Join(shortTempDir(t), "wrong.raw")
+		rawDisk(t, wrong, 1<<20, 30)
+		f, err := os.Open(wrong)
+		require.NoError(t, err)
+		defer f.Close()
+		h.in = f // the daemon's standard input is a disk, too
+		s := h.serve()
+		check(t, h)
+		s.stop()
+	})
+}
+
 // TestExportIsSparse exports a disk that is almost only a hole.
 func TestExportIsSparse(t *testing.T) {
 	h := newHouse(t)

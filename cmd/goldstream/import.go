@@ -6,22 +6,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 )
 
 func importImage(c *call) error {
-	source := c.arg(1)
-	if source != "-" {
-		if _, err := os.Stat(source); err != nil {
-			return err
-		}
+	r, err := c.openSource(c.arg(1))
+	if err != nil {
+		return err
+	}
+	if f, ok := r.(*os.File); ok && r != c.in {
+		defer f.Close()
 	}
 	return c.with(true, func(client *v1.Client) error {
 		m := newMeter(c.err, "import "+c.arg(0))
 		i := importing{call: c, client: client, progress: m.show}
-		info, err := i.from(source)
+		info, err := i.from(r)
 		m.done()
 		if err != nil {
 			return err
@@ -30,44 +32,55 @@ func importImage(c *call) error {
 	})
 }
 
+// openSource opens what is imported: here and not in the daemon, for which the
+// same path may be another file.
+func (c *call) openSource(source string) (io.Reader, error) {
+	if source == "-" {
+		return c.in, nil
+	}
+	return os.Open(source)
+}
+
 type importing struct {
 	*call
 	client   *v1.Client
 	progress v1.ProgressFunc
 }
 
-func (i importing) from(source string) (blockstore.ImageInfo, error) {
-	if source == "-" {
-		return i.stream(i.in)
+// from has the daemon read the file by itself where it sees the same one, and
+// otherwise sends the content.
+func (i importing) from(r io.Reader) (blockstore.ImageInfo, error) {
+	f, ok := r.(*os.File)
+	if !ok || r == i.in {
+		return i.stream(r)
 	}
-	path, err := filepath.Abs(source)
+	file, ok, err := hostFile(f)
 	if err != nil {
 		return blockstore.ImageInfo{}, err
 	}
-	fi, err := os.Stat(path)
-	if err != nil {
-		return blockstore.ImageInfo{}, err
+	if !ok {
+		return i.stream(f)
 	}
-	if !fi.Mode().IsRegular() && fi.Mode().Type() != os.ModeDevice {
-		return i.file(path) // a pipe: only this process has it
-	}
-	req := v1.ImportRequest{Path: path, Owner: i.String("owner")}
+	req := v1.ImportRequest{HostFile: file, Owner: i.String("owner")}
 	info, err := i.client.ImportFile(i.ctx, i.arg(0), req, i.progress, i.requestID())
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, blockstore.ErrNotFound) {
-		// The daemon may not read it, or sees another file system (a service
-		// with a /tmp of its own); we may.
-		return i.file(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return i.stream(f) // it sees another file there, or may not read it
 	}
 	return info, err
 }
 
-func (i importing) file(path string) (blockstore.ImageInfo, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return blockstore.ImageInfo{}, err
+// hostFile says which file f is; ok is false for what only this process has.
+func hostFile(f *os.File) (file v1.HostFile, ok bool, err error) {
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() && fi.Mode().Type() != os.ModeDevice {
+		return file, false, err
 	}
-	defer f.Close()
-	return i.stream(f)
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return file, false, nil
+	}
+	path, err := filepath.Abs(f.Name())
+	return v1.HostFile{Path: path, Device: st.Dev, Inode: st.Ino}, err == nil, err
 }
 
 func (i importing) stream(r io.Reader) (blockstore.ImageInfo, error) {

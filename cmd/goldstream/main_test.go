@@ -126,6 +126,7 @@ func (h *house) serve(flags ...string) *service {
 	s := &service{tb: h.tb, socket: filepath.Join(filepath.Dir(h.data), "nbd"), log: new(lockedBuffer), ended: make(chan error, 1)}
 	s.cmd = h.command(append([]string{"serve", "--nbd", "127.0.0.1:0", "--nbd", "unix:" + s.socket}, flags...)...)
 	s.cmd.Stderr = s.log
+	s.cmd.Stdin, h.in = h.in, nil
 	pr, pw, err := os.Pipe()
 	require.NoError(h.tb, err)
 	defer pr.Close()
