@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -478,6 +479,20 @@ func TestInterruptCancelsImport(t *testing.T) {
 		check(t, h)
 		s.stop()
 	})
+}
+
+// TestInterruptBeforeWriter ends an import from a pipe that nobody has opened
+// for writing.
+func TestInterruptBeforeWriter(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := (&call{ctx: ctx}).openSource(fifo)
+	require.ErrorIs(t, err, context.Canceled)
+	w, err := os.OpenFile(fifo, os.O_WRONLY, 0) // lets go of what waits
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
 }
 
 // slowImport starts an import of a pipe that has brought something and brings

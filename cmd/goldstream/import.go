@@ -38,7 +38,21 @@ func (c *call) openSource(source string) (io.Reader, error) {
 	if source == "-" {
 		return c.in, nil
 	}
-	return os.Open(source)
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() { // waits for the writer of a pipe
+		f, err := os.Open(source)
+		done <- opened{f, err}
+	}()
+	select {
+	case o := <-done:
+		return o.f, o.err
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err() // what waits ends with the process
+	}
 }
 
 type importing struct {
