@@ -75,13 +75,16 @@ func (c *call) reachDaemon(dir string) (*connection, error) {
 }
 
 func (c *call) openInside(dir string, create bool) (*connection, error) {
+	if err := checkOwner(dir); err != nil {
+		return nil, err
+	}
 	d, err := daemon.Open(dir, daemon.Options{
 		Version:   programVersion(),
 		Logger:    c.logger(),
 		MustExist: !create,
 	})
 	if err != nil {
-		return nil, err
+		return nil, explainOwner(dir, err)
 	}
 	e := d.Embed()
 	return &connection{Client: e.Client, close: func() error {

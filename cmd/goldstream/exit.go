@@ -101,7 +101,10 @@ func report(w io.Writer, err error, asJSON bool) {
 // advice says what to do about errors whose own text does not.
 func advice(err error) string {
 	var usage *usageError
+	var cure *cured
 	switch {
+	case errors.As(err, &cure):
+		return cure.cure
 	case errors.As(err, &usage):
 		return "'goldstream --help' lists the commands, 'goldstream NOUN VERB --help' explains one."
 	case errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, daemon.ErrNoData):

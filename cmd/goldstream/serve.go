@@ -47,6 +47,9 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkOwner(c.String("data")); err != nil {
+		return err
+	}
 	ctx, force, stop := daemon.Signals(c.Context)
 	defer stop()
 	d, err := daemon.Open(c.String("data"), daemon.Options{

@@ -135,3 +135,20 @@ func TestUploadsAreSweptAtStart(t *testing.T) {
 	h.must("volume", "list")
 	require.NoDirExists(t, left)
 }
+
+// TestRootLeavesOthersAlone: root does not open the data directory of another
+// user, in which it would leave files that keep that user out.
+func TestRootLeavesOthersAlone(t *testing.T) {
+	h := newHouse(t)
+	h.must("volume", "create", "v", "--size", "1MiB")
+	require.NoError(t, os.Chown(h.data, 12345, 12345), "needs root")
+	before := tool(t, "find", h.data, "-printf", `%p %U %T@\n`)
+	for _, args := range [][]string{{"volume", "list"}, {"volume", "create", "w", "--size", "1MiB"}, {"serve", "--nbd", "127.0.0.1:0"}} {
+		r := h.run(args...)
+		require.Equal(t, exitFailure, r.code, r.err)
+		require.Contains(t, r.err, "sudo -u '#12345' goldstream")
+	}
+	require.Equal(t, before, tool(t, "find", h.data, "-printf", `%p %U %T@\n`))
+	require.NoError(t, os.Chown(h.data, 0, 0))
+	h.must("volume", "list")
+}
