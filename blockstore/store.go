@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 )
 
 // Store is an open block store. Its methods may be called from many
@@ -107,7 +108,7 @@ func (s *Store) open() error {
 	}
 	var err error
 	if s.db, err = pebble.Open(s.metaDir(), s.pebbleOptions()); err != nil {
-		return errf(ErrCorrupt, "metadata in %s cannot be opened: %v; restore the directory from a backup, or start a store in another directory", s.metaDir(), err)
+		return explainOpen(s.metaDir(), err)
 	}
 	if err := s.openWitness(); err != nil {
 		return err
@@ -122,6 +123,30 @@ func (s *Store) open() error {
 	}
 	s.reclaim = startReclaimer(s)
 	return nil
+}
+
+// explainOpen tells what the host has refused from damage. The errno stays in
+// the chain, but for a full disk, which has a cause of its own.
+func explainOpen(dir string, err error) error {
+	for _, row := range []struct {
+		errno error
+		cause error
+		cure  string
+	}{
+		{unix.EACCES, unix.EACCES, "give it back to the user that runs goldstream, with all below it"},
+		{unix.EPERM, unix.EPERM, "give it back to the user that runs goldstream, with all below it"},
+		{unix.EROFS, unix.EROFS, "mount its file system for writing"},
+		{unix.ENOSPC, ErrNoSpace, "free some space on its file system"},
+		{unix.EDQUOT, ErrNoSpace, "raise the quota of its file system or free some space"},
+		{unix.EMFILE, unix.EMFILE, "raise the limit of open files (ulimit -n; LimitNOFILE= of a unit)"},
+		{unix.ENFILE, unix.ENFILE, "raise the host's limit of open files (sysctl fs.file-max)"},
+		{unix.ENOMEM, unix.ENOMEM, "give the host or the service more memory"},
+	} {
+		if errors.Is(err, row.errno) {
+			return errf(row.cause, "metadata in %s cannot be opened: %v; nothing is damaged: %s", dir, err, row.cure)
+		}
+	}
+	return errf(ErrCorrupt, "metadata in %s cannot be opened: %v; restore the directory from a backup, or start a store in another directory", dir, err)
 }
 
 func (s *Store) metaDir() string   { return filepath.Join(s.dir, "meta") }

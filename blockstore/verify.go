@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 )
 
 // VerifyImage reads a golden image from the disk, past the page cache, and
@@ -15,7 +18,7 @@ import (
 // For an image that has none yet (a capture), it takes them.
 //
 // Damage is reported, not an error. Errors: ErrNotFound, ErrInUse, the
-// context's.
+// context's, and what kept the data from being read that is no damage.
 func (s *Store) VerifyImage(ctx context.Context, name string, progress func(Progress)) (VerifyReport, error) {
 	report := VerifyReport{Image: name, Bad: []BadChunk{}}
 	release, err := s.begin()
@@ -118,7 +121,9 @@ func (c *verifier) run(ctx context.Context) error {
 			return err
 		}
 		if !p.zero() || c.hasSum(region) {
-			c.region(region, p, buf[:n], off)
+			if err := c.region(region, p, buf[:n], off); err != nil {
+				return err
+			}
 			c.report.Checked += int64(n)
 		}
 		if off += int64(n); p.zero() && !c.hasSum(region) && off < c.view.size {
@@ -138,21 +143,25 @@ func (c *verifier) hasSum(region uint32) bool {
 	return ok
 }
 
-// region checks or learns one region.
-func (c *verifier) region(region uint32, p *page, buf []byte, off int64) {
+// region checks or learns one region. An error says that the region could not
+// be looked at.
+func (c *verifier) region(region uint32, p *page, buf []byte, off int64) error {
 	bad := func(reason string) {
 		c.report.Bad = append(c.report.Bad, BadChunk{Offset: off, Length: int64(len(buf)), Reason: reason})
 	}
 	if err := c.readDirect(p, buf, off); err != nil {
+		if !isDamage(err) {
+			return fmt.Errorf("verify %s at byte %d: %w", c.report.Image, off, err)
+		}
 		bad(err.Error())
-		return
+		return nil
 	}
 	sum := sha256.Sum256(buf)
 	if !isZeroLong(buf) {
 		c.seen[region] = sum
 	}
 	if c.learn {
-		return
+		return nil
 	}
 	want, ok := c.known[region]
 	switch {
@@ -161,6 +170,22 @@ func (c *verifier) region(region uint32, p *page, buf []byte, off int64) {
 	case sum != want:
 		bad(fmt.Sprintf("SHA-256 is %x, was %x when the image was sealed", sum[:8], want[:8]))
 	}
+	return nil
+}
+
+// isDamage tells what a disk answers that has lost data from everything else
+// (no memory, no descriptors, no rights), which says nothing of the data. A
+// file that is gone is the shortest of short files. The errnos beside EIO are
+// what block devices (blk_errors in block/blk-core.c) and file systems with
+// checksums answer.
+func isDamage(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist,
+		unix.EIO, unix.ENODATA, unix.EILSEQ, unix.EUCLEAN, unix.EBADMSG} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func isZeroLong(b []byte) bool {
