@@ -77,6 +77,8 @@ func (v verb) command() *cli.Command {
 		Flags:        append(v.flags, commonFlags()...),
 		OnUsageError: onUsageError,
 		BashComplete: v.completer(),
+		// Else the library takes the names h and help for its own command.
+		HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
 			if err := checkArgs(c, args); err != nil {
 				return err

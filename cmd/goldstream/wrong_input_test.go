@@ -126,6 +126,18 @@ func TestExportTakesNobodysPlace(t *testing.T) {
 	require.EqualValues(t, 0o600, fi.Mode())
 }
 
+// TestNamesThatLookLikeHelp: h and help are names like any other.
+func TestNamesThatLookLikeHelp(t *testing.T) {
+	h := newHouse(t)
+	for _, name := range []string{"h", "help"} {
+		require.Equal(t, exitNotFound, h.run("volume", "inspect", name).code)
+		require.Contains(t, h.must("volume", "create", name, "--size", "1MiB"), name)
+		require.Contains(t, h.must("volume", "inspect", name), name)
+		h.must("volume", "delete", name)
+	}
+	require.JSONEq(t, `[]`, h.must("volume", "list", "--json"))
+}
+
 // TestUploadsAreSweptAtStart: what a kill left of an upload goes at the next start.
 func TestUploadsAreSweptAtStart(t *testing.T) {
 	h := newHouse(t)
