@@ -263,6 +263,13 @@ func checkName(kind, name string) error {
 	return nil
 }
 
+// CheckName refuses, with ErrInvalid, what cannot be the name of a disk; kind
+// says of which, for the message.
+func CheckName(kind, name string) error { return checkName(kind, name) }
+
+// CheckSize refuses, with ErrInvalid, what cannot be the size of a disk.
+func CheckSize(size int64) error { return checkSize(size) }
+
 // checkSize refuses sizes that no disk has.
 func checkSize(size int64) error {
 	if size <= 0 || size%SectorSize != 0 || size > MaxSize {

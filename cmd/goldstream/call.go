@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -54,6 +55,15 @@ func (c *call) print(v any, human func(io.Writer)) error {
 	w := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 	human(w)
 	return w.Flush()
+}
+
+// note tells people something beside the result.
+func (c *call) note(text string) {
+	if c.Bool("json") {
+		_ = json.NewEncoder(c.err).Encode(map[string]string{"note": text})
+		return
+	}
+	fmt.Fprintln(c.err, "goldstream: "+text)
 }
 
 // logger is for what happens inside this process where there is no daemon.

@@ -26,8 +26,11 @@ const testDisk = 8 << 20
 // TestSameWithAndWithoutDaemon runs one story through a daemon and without one
 // and compares all that was printed, but for ids and times.
 func TestSameWithAndWithoutDaemon(t *testing.T) {
-	inside := story(t, newHouse(t))
 	h := newHouse(t)
+	require.Contains(t, h.run("volume", "create", "first", "--size", "1MiB").err, "new data directory")
+	h.must("volume", "delete", "first")
+	inside := story(t, h)
+	h = newHouse(t)
 	s := h.serve()
 	served := story(t, h)
 	s.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -78,6 +79,8 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 	if err := checkOwner(dir); err != nil {
 		return nil, err
 	}
+	_, err := os.Stat(filepath.Join(dir, "blocks"))
+	existed := err == nil
 	d, err := daemon.Open(dir, daemon.Options{
 		Version:   programVersion(),
 		Logger:    c.logger(),
@@ -85,6 +88,9 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 	})
 	if err != nil {
 		return nil, explainOwner(dir, err)
+	}
+	if create && !existed {
+		c.note("new data directory " + dir)
 	}
 	e := d.Embed()
 	return &connection{Client: e.Client, close: func() error {

@@ -13,6 +13,9 @@ import (
 )
 
 func importImage(c *call) error {
+	if err := blockstore.CheckName("a golden image", c.arg(0)); err != nil {
+		return err
+	}
 	r, err := c.openSource(c.arg(1))
 	if err != nil {
 		return err
@@ -37,6 +40,9 @@ func importImage(c *call) error {
 func (c *call) openSource(source string) (io.Reader, error) {
 	if source == "-" {
 		return c.in, nil
+	}
+	if fi, err := os.Stat(source); err == nil && fi.IsDir() {
+		return nil, usagef("image import: %s is a directory; name the disk image in it", source)
 	}
 	type opened struct {
 		f   *os.File

@@ -89,9 +89,15 @@ func volumeNames(c *call) []string {
 
 func createVolume(c *call) error {
 	req := v1.CreateRequest{Name: c.arg(0), Image: c.String("image"), Owner: c.String("owner")}
+	if err := blockstore.CheckName("a volume", req.Name); err != nil {
+		return err
+	}
 	if c.IsSet("size") {
 		size, err := parseSize(c.String("size"))
 		if err != nil {
+			return err
+		}
+		if err := blockstore.CheckSize(size); err != nil {
 			return err
 		}
 		req.Size = size

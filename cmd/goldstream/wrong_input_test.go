@@ -126,6 +126,29 @@ func TestExportTakesNobodysPlace(t *testing.T) {
 	require.EqualValues(t, 0o600, fi.Mode())
 }
 
+// TestRefusedMakesNoStore: a command that makes no sense leaves no data
+// directory, and one that makes it says so.
+func TestRefusedMakesNoStore(t *testing.T) {
+	h := newHouse(t)
+	raw := filepath.Join(filepath.Dir(h.data), "disk.raw")
+	rawDisk(t, raw, 1<<20, 12)
+	for _, args := range [][]string{
+		{"image", "import", "no/slash", raw},
+		{"image", "import", "x", raw + ".missing"},
+		{"image", "import", "x", filepath.Dir(raw)},
+		{"volume", "create", "no/slash", "--size", "1MiB"},
+		{"volume", "create", "x", "--size", "1000"},
+		{"volume", "create", "x", "--size", "2000TiB"},
+	} {
+		require.NotZero(t, h.run(args...).code, "%v", args)
+		require.NoDirExists(t, h.data, "%v", args)
+	}
+	r := h.run("volume", "create", "x", "--size", "1MiB")
+	require.Zero(t, r.code, r.err)
+	require.Contains(t, r.err, "new data directory "+h.data)
+	require.Empty(t, h.run("volume", "create", "y", "--size", "1MiB").err)
+}
+
 // TestNamesThatLookLikeHelp: h and help are names like any other.
 func TestNamesThatLookLikeHelp(t *testing.T) {
 	h := newHouse(t)
