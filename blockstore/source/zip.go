@@ -22,7 +22,15 @@ var errZipSum = errors.New("the CRC-32 in the archive's directory differs")
 // standard library; the data is decoded here, which checks length and CRC-32
 // without exception and knows how much of the input is used.
 func openZip(f *os.File, size int64) (blockstore.Source, error) {
-	archive, err := zip.NewReader(f, size)
+	if err := checkZipDirectory(f, size); err != nil {
+		return nil, err
+	}
+	bounded := &boundedReaderAt{r: f, left: maxZipDirectory + zipTail}
+	archive, err := zip.NewReader(bounded, size)
+	bounded.left = -1
+	if errors.Is(err, errZipDirectory) || err == nil && len(archive.File) > maxZipFiles {
+		return nil, zipTooLarge("more files than it says")
+	}
 	if err != nil {
 		return nil, &InputError{Format: formatZip, Offset: -1, What: "its directory cannot be read", Do: doFetchAgain, Err: err}
 	}
