@@ -32,9 +32,10 @@ import (
 // OpenConverted returns a Source that reads the disk image in f, a regular
 // file in one of the formats that DetectFormat knows. On success f belongs to
 // the Source. The Source ends with ctx; whatever happens, after Close no
-// process, socket or directory is left.
-func OpenConverted(ctx context.Context, f *os.File) (blockstore.Source, error) {
-	c := converter{file: f, nbd: "qemu-nbd", img: "qemu-img"}
+// process, socket or directory is left. What a kill leaves is below tmp, whose
+// owner empties it.
+func OpenConverted(ctx context.Context, f *os.File, tmp string) (blockstore.Source, error) {
+	c := converter{file: f, tmp: tmp, nbd: "qemu-nbd", img: "qemu-img"}
 	return c.open(ctx)
 }
 
@@ -60,6 +61,7 @@ const maxConverted = 64 << 40
 type converter struct {
 	file     *os.File
 	named    *os.File // the same, if file has no name; see giveName
+	tmp      string   // directory for the socket
 	nbd, img string   // programs, looked up in PATH
 	format   string
 	size     int64 // of the file

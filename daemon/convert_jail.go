@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"goldstream/api/v1"
 	"goldstream/jail"
 	"goldstream/nbd"
 )
@@ -38,14 +39,21 @@ type server struct {
 // serve starts qemu-nbd. The socket's name is needed only until we are
 // connected; it is in a directory of our own, which then goes.
 func (c *converter) serve(ctx context.Context) (*server, error) {
-	dir, err := os.MkdirTemp("", "goldstream-nbd-")
+	if err := os.MkdirAll(c.tmp, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(c.tmp, "nbd-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	socket, done, err := v1.ShortPath(filepath.Join(dir, "socket"))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	s := &server{parent: ctx, stderr: &tail{}}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	socket := filepath.Join(dir, "socket")
 	if err := c.startServer(s, socket); err != nil {
 		s.cancel()
 		return nil, err

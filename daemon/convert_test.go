@@ -60,7 +60,7 @@ func openImage(t testing.TB, ctx context.Context, path string) (blockstore.Sourc
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = f.Close() })
-	return OpenConverted(ctx, f)
+	return OpenConverted(ctx, f, convertTmp)
 }
 
 // readSource reads with buffers of changing length; p holds rubbish, so that a
@@ -131,7 +131,7 @@ func TestConvertedContent(t *testing.T) {
 // assertClean looks for what a jail could leave behind.
 func assertClean(t testing.TB) {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "goldstream-nbd-*"))
+	dirs, err := filepath.Glob(filepath.Join(convertTmp, "*"))
 	require.NoError(t, err)
 	assert.Empty(t, dirs)
 	own, err := os.ReadFile("/proc/self/mountinfo")
@@ -207,7 +207,7 @@ func TestJailHasNoBackingFile(t *testing.T) {
 		f, err := os.Open(path)
 		require.NoError(t, err)
 		defer f.Close()
-		c := converter{file: f, nbd: "qemu-nbd", img: "qemu-img", format: "qcow2"}
+		c := converter{file: f, tmp: convertTmp, nbd: "qemu-nbd", img: "qemu-img", format: "qcow2"}
 		_, err = c.serve(t.Context())
 		require.ErrorContains(t, err, "Could not open backing file")
 		assertClean(t)
@@ -395,7 +395,7 @@ func TestMissingProgram(t *testing.T) {
 	f, err := os.Open(makeImage(t, raw, "qcow2"))
 	require.NoError(t, err)
 	defer f.Close()
-	c := converter{file: f, nbd: "qemu-nbd-none", img: "qemu-img"}
+	c := converter{file: f, tmp: convertTmp, nbd: "qemu-nbd-none", img: "qemu-img"}
 	_, err = c.open(t.Context())
 	require.ErrorContains(t, err, "qemu-utils")
 	assertClean(t)
@@ -411,7 +411,7 @@ func TestUnnamedFile(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.Write(image)
 	require.NoError(t, err)
-	s, err := OpenConverted(t.Context(), f)
+	s, err := OpenConverted(t.Context(), f, convertTmp)
 	require.NoError(t, err)
 	got, _, err := readSource(t.Context(), s)
 	require.NoError(t, err)

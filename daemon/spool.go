@@ -19,11 +19,15 @@ const (
 	spoolReserve = 1 << 30  // bytes that stay free, or a twentieth if that is less
 )
 
+// tmp is the directory for what lives no longer than this process; the next
+// Open empties it.
+func (d *Daemon) tmp() string { return filepath.Join(d.dir, "tmp") }
+
 // spool copies r into a temporary file without a name and returns it at its
 // beginning. It leaves the file system a reserve: volumes in service need it
 // more.
 func (d *Daemon) spool(ctx context.Context, r io.Reader, size int64, progress func(blockstore.Progress)) (*os.File, error) {
-	f, err := unnamedFile(filepath.Join(d.dir, "tmp"))
+	f, err := unnamedFile(d.tmp())
 	if err != nil {
 		return nil, err
 	}

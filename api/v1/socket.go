@@ -32,7 +32,7 @@ func Listen(path string) (net.Listener, error) {
 	if err := os.Remove(fresh); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	short, done, err := shortPath(fresh)
+	short, done, err := ShortPath(fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func publish(fresh, path string) error {
 
 // Dial connects to the socket.
 func Dial(ctx context.Context, path string) (net.Conn, error) {
-	short, done, err := shortPath(path)
+	short, done, err := ShortPath(path)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +67,9 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", short)
 }
 
-// shortPath returns a path to the same file that fits into a socket address;
+// ShortPath returns a path to the same file that fits into a socket address;
 // it is good until done is called.
-func shortPath(path string) (short string, done func(), err error) {
+func ShortPath(path string) (short string, done func(), err error) {
 	if len(path) <= maxSocketPath {
 		return path, func() {}, nil
 	}

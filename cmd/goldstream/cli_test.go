@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -512,6 +513,21 @@ func (h *house) slowImport() (*exec.Cmd, io.Closer, *lockedBuffer) {
 	_, err = pw.Write(make([]byte, 4<<20)) // more than any buffer on the way
 	require.NoError(h.tb, err)
 	return cmd, pw, errs
+}
+
+// TestHangupLeavesNoPartial ends an export by the signal of a terminal that goes
+// away.
+func TestHangupLeavesNoPartial(t *testing.T) {
+	ctx, stop := interruptible(t.Context())
+	defer stop()
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	<-ctx.Done()
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	under, stop := interruptible(t.Context())
+	defer stop()
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP)) // as under nohup
+	require.NoError(t, under.Err())
 }
 
 // TestVerifyFindsDamage flips bytes below a sealed image.

@@ -42,10 +42,14 @@ func run(ctx context.Context, s streams, args []string) int {
 	return exitCode(err)
 }
 
-// interruptible returns a context that ends with SIGINT or SIGTERM; its cause
-// says so. After the first signal a second one kills.
+// interruptible returns a context that ends with SIGINT, SIGTERM or, unless
+// nohup(1) has it ignored, SIGHUP. After the first signal a second one kills.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, signals...)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }
