@@ -132,7 +132,9 @@ func (c *converter) checkVMDK(h []byte) error {
 	if off > uint64(c.size)/sector || n > 1<<11 {
 		return c.refuse("its descriptor lies outside the file", fetchAgain, nil)
 	}
-	text, err := c.readUpTo(int(n*sector), int64(off*sector))
+	// qemu reads this much from there for the parent, whatever the length says.
+	const parentLen = 20
+	text, err := c.readUpTo(int(max(n, parentLen)*sector), int64(off*sector))
 	if err != nil {
 		return err
 	}
@@ -153,7 +155,8 @@ func (c *converter) manyFiles(text []byte) error {
 // checkDescriptor wants no parent and exactly one extent, sparse: the file.
 func (c *converter) checkDescriptor(text []byte) error {
 	parent := regexp.MustCompile(`(?mi)^\s*parentCID\s*=\s*([0-9a-f]+)`).FindSubmatch(text)
-	hint := regexp.MustCompile(`(?mi)^\s*parentFileNameHint\s*=\s*"?([^"\r\n]*)`).FindSubmatch(text)
+	// Anywhere: qemu looks for the word (strstr), not for a line.
+	hint := regexp.MustCompile(`(?i)parentFileNameHint(?:\s*=\s*"?([^"\r\n\x00]*))?`).FindSubmatch(text)
 	if hint != nil {
 		return c.refuse("it names a parent image"+quote(string(hint[1])), doFlatten, nil)
 	}

@@ -197,6 +197,22 @@ func makeVMDKWithParent(t testing.TB, path, parent string) {
 	}
 }
 
+// qemu finds the name of a parent in the middle of a line, and behind the end
+// that the header gives the descriptor.
+func TestVMDKParentAnywhereIsRefused(t *testing.T) {
+	for _, text := range []string{
+		"# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\n# xparentFileNameHint=\"/etc/shadow\"\n\x00",
+		"CID=1 parentFileNameHint = \"/etc/shadow\"\x00",
+	} {
+		path := filepath.Join(t.TempDir(), "evil")
+		qemuImg(t, "create", "-q", "-f", "vmdk", path, "1M")
+		patch(t, path, 512, []byte(text))
+		refused(t, path, "/etc/shadow", "flatten")
+		patch(t, path, 36, make([]byte, 8)) // length of the descriptor
+		refused(t, path, "/etc/shadow", "flatten")
+	}
+}
+
 // Even where our own look at the header were fooled, the jail has no such file.
 func TestJailHasNoBackingFile(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
