@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"goldstream/blockstore"
 	"goldstream/blockstore/source"
@@ -35,7 +36,7 @@ import (
 // process, socket or directory is left. What a kill leaves is below tmp, whose
 // owner empties it.
 func OpenConverted(ctx context.Context, f *os.File, tmp string) (blockstore.Source, error) {
-	c := converter{file: f, tmp: tmp, nbd: "qemu-nbd", img: "qemu-img"}
+	c := converter{file: f, tmp: tmp, nbd: "qemu-nbd", img: "qemu-img", patience: stallTimeout}
 	return c.open(ctx)
 }
 
@@ -62,7 +63,8 @@ type converter struct {
 	file     *os.File
 	named    *os.File // the same, if file has no name; see giveName
 	tmp      string   // directory for the socket
-	nbd, img string   // programs, looked up in PATH
+	patience time.Duration
+	nbd, img string // programs, looked up in PATH
 	format   string
 	size     int64 // of the file
 }
@@ -157,8 +159,16 @@ func (s *converted) Consumed() (done, total int64) {
 }
 
 func (s *converted) Next(ctx context.Context, p []byte) (int, bool, error) {
-	n, zero, err := s.ahead.next(ctx, p)
+	wait, cancel := context.WithTimeoutCause(ctx, s.c.patience, errStalled)
+	n, zero, err := s.ahead.next(wait, p)
+	stalled := context.Cause(wait) == errStalled
+	cancel()
 	if err != nil && !errors.Is(err, io.EOF) {
+		if stalled && ctx.Err() == nil {
+			s.server.close()
+			return 0, false, fmt.Errorf("qemu-nbd read nothing for %v%s: try again when the host has less to do, or convert the image to raw first: %w",
+				s.c.patience, quote(s.server.stderr.String()), errStalled)
+		}
 		return 0, false, s.explain(ctx, err)
 	}
 	s.done.Add(int64(n))

@@ -23,7 +23,13 @@ const (
 	dialTimeout  = time.Minute
 	checkTimeout = 15 * time.Minute
 	toolMemory   = 1 << 30
+
+	// stallTimeout is how long qemu-nbd may take for one piece of the disk.
+	stallTimeout = 5 * time.Minute
 )
+
+// errStalled is the cause of a conversion that was given up for its slowness.
+var errStalled = errors.New("no progress")
 
 // server is one qemu-nbd in its jail and the connection to it.
 type server struct {
@@ -67,10 +73,20 @@ func (c *converter) serve(ctx context.Context) (*server, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if said := quote(s.stderr.String()); said != "" {
-		return nil, c.refuse("qemu-nbd cannot open it"+said, "check it with qemu-img check", nil)
+	return nil, c.explainDial(s.stderr.String(), err)
+}
+
+// explainDial blames the image only where qemu-nbd has said or done something
+// about it: one that is silent may be starved by the host.
+func (c *converter) explainDial(said string, err error) error {
+	if said = quote(said); said != "" {
+		return c.refuse("qemu-nbd cannot open it"+said, "check it with qemu-img check", nil)
 	}
-	return nil, c.refuse("qemu-nbd cannot open it", "check it with qemu-img check", err)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("qemu-nbd did not answer within %v, which is not known to be the image's fault: "+
+			"try again when the host has less to do: %w", dialTimeout, errStalled)
+	}
+	return c.refuse("qemu-nbd cannot open it", "check it with qemu-img check", err)
 }
 
 // startServer passes the listening socket as fd 3 (systemd's socket

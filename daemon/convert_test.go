@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -404,6 +405,29 @@ func TestDeathOfTheServer(t *testing.T) {
 	require.ErrorIs(t, err, blockstore.ErrInvalid)
 	require.NoError(t, s.Close())
 	assertClean(t)
+}
+
+// A server that stands still is given up, and the image not blamed.
+func TestStalledServer(t *testing.T) {
+	raw, _ := convertDisk(t)
+	s, err := openImage(t, t.Context(), makeImage(t, raw, "qcow2", "-c"))
+	require.NoError(t, err)
+	c := s.(*converted)
+	require.NoError(t, unix.Kill(c.server.process.PID(), unix.SIGSTOP))
+	c.c.patience = 50 * time.Millisecond
+	_, _, err = readSource(t.Context(), s)
+	require.ErrorIs(t, err, errStalled)
+	require.NotErrorIs(t, err, blockstore.ErrInvalid)
+	require.NoError(t, s.Close())
+	assertClean(t)
+}
+
+// Silence is not the image's fault; words and an end are.
+func TestSilentServer(t *testing.T) {
+	c := converter{format: "qcow2"}
+	require.NotErrorIs(t, c.explainDial("", fmt.Errorf("dial: %w", context.DeadlineExceeded)), blockstore.ErrInvalid)
+	require.ErrorIs(t, c.explainDial("bad magic", context.DeadlineExceeded), blockstore.ErrInvalid)
+	require.ErrorIs(t, c.explainDial("", io.ErrUnexpectedEOF), blockstore.ErrInvalid)
 }
 
 func TestMissingProgram(t *testing.T) {
