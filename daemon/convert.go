@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
@@ -34,9 +35,9 @@ import (
 // file in one of the formats that DetectFormat knows. On success f belongs to
 // the Source. The Source ends with ctx; whatever happens, after Close no
 // process, socket or directory is left. What a kill leaves is below tmp, whose
-// owner empties it.
-func OpenConverted(ctx context.Context, f *os.File, tmp string) (blockstore.Source, error) {
-	c := converter{file: f, tmp: tmp, nbd: "qemu-nbd", img: "qemu-img", patience: stallTimeout}
+// owner empties it. log is told what the jail lacks.
+func OpenConverted(ctx context.Context, f *os.File, tmp string, log *slog.Logger) (blockstore.Source, error) {
+	c := converter{file: f, tmp: tmp, log: log, nbd: "qemu-nbd", img: "qemu-img", patience: stallTimeout}
 	return c.open(ctx)
 }
 
@@ -64,7 +65,8 @@ type converter struct {
 	named    *os.File // the same, if file has no name; see giveName
 	tmp      string   // directory for the socket
 	patience time.Duration
-	nbd, img string // programs, looked up in PATH
+	log      *slog.Logger // may be nil
+	nbd, img string       // programs, looked up in PATH
 	format   string
 	size     int64 // of the file
 }

@@ -113,7 +113,29 @@ func (c *converter) startServer(s *server, socket string) error {
 	spec.Env = []string{"LISTEN_FDS=1", "LISTEN_PID=1"} // it is pid 1 in there
 	spec.Stderr = s.stderr
 	s.process, err = jail.Start(s.ctx, spec)
-	return err
+	if err != nil {
+		return jailError(err)
+	}
+	c.warn(s.process)
+	return nil
+}
+
+// warn logs what the jail of a conversion lacks.
+func (c *converter) warn(p *jail.Process) {
+	if missing := p.Missing(); len(missing) > 0 && c.log != nil {
+		c.log.Warn("an image is read in a jail that lacks layers", "missing", missing)
+	}
+}
+
+// jailError keeps the errno of a jail that could not be set up out of the
+// causes that callers act on: the ENOSPC of too many namespaces is no full
+// disk, and an EPERM is not the file's.
+func jailError(err error) error {
+	if !errors.Is(err, jail.ErrSetup) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &v1.Error{Code: v1.CodeInternal, Message: fmt.Sprintf("the jail that this image format is read in cannot be made: %v", err),
+		Advice: "Have the host allow it, or convert the image to raw first, where it is trusted: qemu-img convert -O raw IMAGE DISK.raw"}
 }
 
 // close may be called more than once; it returns when qemu-nbd is gone.
@@ -143,12 +165,25 @@ func (c *converter) toolSpec(program string, args ...string) (jail.Spec, error) 
 		Args:    args,
 		Binds:   append(binds, jail.Bind{File: c.bound(), Target: imagePath, AsOwner: true}),
 		Profile: jail.ImageTool(),
-		Limits: jail.Limits{
-			Files: 64, Processes: 128, // qemu's thread pool has up to 64
-			Memory: toolMemory, Data: 4 * toolMemory, FileSize: 1 << 20,
-		},
+		Limits:  toolLimits(c.size),
 	}, nil
 }
+
+// toolLimits are those of a program that reads a file of n bytes.
+func toolLimits(n int64) jail.Limits {
+	return jail.Limits{
+		Files: 64, Processes: 128, // qemu's thread pool has up to 64
+		Memory: toolMemory, Data: 4 * toolMemory, FileSize: 1 << 20,
+		// These two hold without a cgroup, too. Stacks of 64 threads and
+		// arenas of glibc are address space, but no memory.
+		Address: 16 * toolMemory,
+		CPU:     uint64(toolCPU(n) / time.Second),
+	}
+}
+
+// toolCPU is how much time of processors a file of n bytes may cost: an hour,
+// and a second for each MiB, which is many times what decompressing takes.
+func toolCPU(n int64) time.Duration { return time.Hour + time.Duration(n>>20)*time.Second }
 
 func findTool(program string) (string, error) {
 	path, err := exec.LookPath(program)
@@ -172,7 +207,7 @@ func (c *converter) runTool(ctx context.Context, read func(io.Reader) error, pro
 	spec.Stdout, spec.Stderr = in, said
 	process, err := jail.Start(ctx, spec)
 	if err != nil {
-		return 0, "", err
+		return 0, "", jailError(err)
 	}
 	ended := make(chan error, 1)
 	go func() {

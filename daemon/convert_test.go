@@ -20,7 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"goldstream/api/v1"
 	"goldstream/blockstore"
+	"goldstream/jail"
 )
 
 // disk is a raw image with data, runs of zeroes and an end that is no multiple
@@ -61,7 +63,7 @@ func openImage(t testing.TB, ctx context.Context, path string) (blockstore.Sourc
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = f.Close() })
-	return OpenConverted(ctx, f, convertTmp)
+	return OpenConverted(ctx, f, convertTmp, nil)
 }
 
 // readSource reads with buffers of changing length; p holds rubbish, so that a
@@ -430,6 +432,17 @@ func TestSilentServer(t *testing.T) {
 	require.ErrorIs(t, c.explainDial("", io.ErrUnexpectedEOF), blockstore.ErrInvalid)
 }
 
+// The errno of a jail that cannot be made is no cause that a client acts on: a
+// full disk, or a file that it had better send itself.
+func TestJailErrorIsNoCause(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EPERM, unix.EACCES, unix.ENOENT} {
+		err := v1.ErrorOf(inputError(jailError(fmt.Errorf("%w: clone: %w", jail.ErrSetup, errno))))
+		require.Equal(t, v1.CodeInternal, err.Code)
+		require.NotEmpty(t, err.Advice)
+	}
+	require.ErrorIs(t, jailError(fmt.Errorf("%w: %w", jail.ErrSetup, context.Canceled)), context.Canceled)
+}
+
 func TestMissingProgram(t *testing.T) {
 	raw, _ := convertDisk(t)
 	f, err := os.Open(makeImage(t, raw, "qcow2"))
@@ -451,7 +464,7 @@ func TestUnnamedFile(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.Write(image)
 	require.NoError(t, err)
-	s, err := OpenConverted(t.Context(), f, convertTmp)
+	s, err := OpenConverted(t.Context(), f, convertTmp, nil)
 	require.NoError(t, err)
 	got, _, err := readSource(t.Context(), s)
 	require.NoError(t, err)

@@ -77,7 +77,7 @@ func (b *backend) importSeekable(ctx context.Context, f *os.File, req blockstore
 	src, err := source.Open(f)
 	var convert *source.NeedsConverter
 	if errors.As(err, &convert) {
-		src, err = OpenConverted(ctx, f, b.d.tmp())
+		src, err = OpenConverted(ctx, f, b.d.tmp(), b.d.log)
 	}
 	if err != nil {
 		return blockstore.ImageInfo{}, inputError(err)

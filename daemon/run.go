@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"goldstream/api/v1"
+	"goldstream/jail"
 	"goldstream/nbd"
 )
 
@@ -53,6 +54,12 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 		r.closeListeners()
 		return fmt.Errorf("API socket: %w", err)
 	}
+	if err := jail.MakeRoom(); err != nil {
+		d.log.Warn("no room for cgroups of jails", "error", err)
+	}
+	probing, endProbe := context.WithCancel(ctx)
+	probed := startProbe(probing, d.log)
+	defer func() { endProbe(); <-probed }()
 	r.serve(sock)
 	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "pid", os.Getpid())
 	notify("READY=1")

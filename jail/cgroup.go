@@ -92,8 +92,8 @@ func (c *cgroup) joinV1(pid int, name string, settings []setting) error {
 }
 
 // joinV2 tries below our own group, then beside it: a group that has processes
-// cannot hand controllers down ("no internal processes", cgroup-v2.rst). Under
-// systemd: Delegate=yes with DelegateSubgroup= gives the second.
+// cannot hand controllers down ("no internal processes", cgroup-v2.rst).
+// MakeRoom gives the second.
 func (c *cgroup) joinV2(pid int, name string, settings []setting) error {
 	own, err := ownGroup("")
 	if err != nil {
@@ -108,7 +108,7 @@ func (c *cgroup) joinV2(pid int, name string, settings []setting) error {
 			return c.join(pid, filepath.Join(parent, name), settings)
 		}
 	}
-	return fmt.Errorf("%w (systemd: set Delegate=yes and DelegateSubgroup=main in the unit)", err)
+	return fmt.Errorf("%w (systemd: set Delegate=memory pids in the unit)", err)
 }
 
 func handDown(parent string) error {

@@ -36,6 +36,7 @@ func attacks() map[string]func(args []string) {
 		"memory":   attackMemory,
 		"fill":     attackFill,
 		"sleep":    attackSleep,
+		"spin":     attackSpin,
 		"abort":    attackAbort,
 		"kill":     attackKill,
 		"pass":     func([]string) { _, _ = io.Copy(os.NewFile(4, "out"), os.NewFile(3, "in")) },
@@ -230,6 +231,12 @@ func attackFill(args []string) {
 		n += int64(k)
 	}
 	say("%d %v", n, err)
+}
+
+func attackSpin([]string) {
+	for n := 1; n != 0; n |= 1 {
+		_ = n
+	}
 }
 
 func attackSleep([]string) { time.Sleep(time.Hour) }

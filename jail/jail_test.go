@@ -43,6 +43,17 @@ func TestDynamicProgram(t *testing.T) {
 	assert.Contains(t, r.out, "qemu-img version")
 }
 
+// TestCPULimit: a program that spins is ended, pid 1 or not.
+func TestCPULimit(t *testing.T) {
+	s := helperSpec(t, "spin")
+	s.Limits.CPU = 1
+	var exit *exec.ExitError
+	require.ErrorAs(t, runSpec(t, s).err, &exit)
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	require.True(t, ok)
+	require.Equal(t, syscall.SIGKILL, status.Signal())
+}
+
 func TestHostFilesAreAbsent(t *testing.T) {
 	both(t, func(t *testing.T, profile Profile) {
 		s := helperSpec(t, "read", "/etc/shadow", "/etc/passwd", "/proc/1/environ", "/proc/self/exe", "/dev/mem", "/dev/kmsg", "../../etc/passwd")

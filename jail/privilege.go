@@ -57,6 +57,7 @@ func setLimits(l Limits) error {
 		{unix.RLIMIT_NPROC, l.Processes, false},
 		{unix.RLIMIT_DATA, l.Data, false},
 		{unix.RLIMIT_AS, l.Address, false},
+		{unix.RLIMIT_CPU, l.CPU, false},
 	}
 	for _, x := range limits {
 		if x.value == 0 && !x.always {

@@ -72,6 +72,7 @@ type Limits struct {
 	Address   uint64 // bytes, RLIMIT_AS: virtual, also works without a cgroup
 	Data      uint64 // bytes, RLIMIT_DATA
 	FileSize  uint64 // bytes, RLIMIT_FSIZE: a longer write is SIGXFSZ
+	CPU       uint64 // seconds of all its threads, RLIMIT_CPU: then SIGKILL
 }
 
 // DefaultHostID lies above every range that useradd, subuid files and
