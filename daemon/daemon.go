@@ -21,6 +21,12 @@ type Options struct {
 	// DrainTimeout bounds how long NBD requests and, after them, API requests
 	// may take to end at a stop. Default 10 s each.
 	DrainTimeout time.Duration
+	// Imports bounds the imports that run at once; each takes up to 100 MiB of
+	// memory. More wait. Default 8.
+	Imports int
+	// Conversions bounds how many of them run a converter; each may take up to
+	// 1 GiB of memory. Default 4.
+	Conversions int
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
@@ -36,6 +42,12 @@ func (o Options) withDefaults() Options {
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 10 * time.Second
 	}
+	if o.Imports == 0 {
+		o.Imports = 8
+	}
+	if o.Conversions == 0 {
+		o.Conversions = 4
+	}
 	return o
 }
 
@@ -46,6 +58,8 @@ type Daemon struct {
 	log     *slog.Logger
 	store   *blockstore.Store
 	started time.Time
+
+	imports, conversions slots
 }
 
 // Open opens the data directory. The error wraps blockstore.ErrLocked where
@@ -73,7 +87,8 @@ func Open(dir string, o Options) (*Daemon, error) {
 	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot empty the directory for uploads: %w", err), store.Close())
 	}
-	return &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now()}, nil
+	return &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now(),
+		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}, nil
 }
 
 // Close closes the store and lets go of the data directory.

@@ -17,6 +17,11 @@ import (
 
 // ImportFile imports a regular file or a block device of this host.
 func (b *backend) ImportFile(ctx context.Context, file v1.HostFile, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	leave, err := b.d.imports.enter(ctx, req.Progress)
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	defer leave()
 	f, err := openInput(file)
 	if err != nil {
 		return blockstore.ImageInfo{}, err
@@ -77,6 +82,11 @@ func (b *backend) importSeekable(ctx context.Context, f *os.File, req blockstore
 	src, err := source.Open(f)
 	var convert *source.NeedsConverter
 	if errors.As(err, &convert) {
+		leave, full := b.d.conversions.enter(ctx, req.Progress)
+		if full != nil {
+			return blockstore.ImageInfo{}, full
+		}
+		defer leave()
 		src, err = OpenConverted(ctx, f, b.d.tmp(), b.d.log)
 	}
 	if err != nil {
@@ -96,6 +106,11 @@ func (b *backend) importSource(ctx context.Context, src blockstore.Source, req b
 // ImportStream imports from a stream. A format that cannot be read from its
 // beginning to its end goes through a temporary file.
 func (b *backend) ImportStream(ctx context.Context, r io.Reader, size int64, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	leave, err := b.d.imports.enter(ctx, req.Progress)
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	defer leave()
 	// A refused format leaves the stream whole in this buffer.
 	head := bufio.NewReaderSize(r, source.SniffLen)
 	src, err := source.OpenStream(head, size)
