@@ -110,6 +110,25 @@ func TestRequestsAreStrict(t *testing.T) {
 	require.Empty(t, volumes)
 }
 
+// TestUnknownQueryIsRefused asks every route with a parameter that none has.
+func TestUnknownQueryIsRefused(t *testing.T) {
+	a := newAPI(t)
+	for _, route := range []string{
+		"GET /v1/version", "GET /v1/status", "GET /v1/images", "GET /v1/images/x", "DELETE /v1/images/x",
+		"GET /v1/images/x/export", "POST /v1/images/x/import", "POST /v1/images/x/verify", "POST /v1/images/x/capture",
+		"GET /v1/volumes", "POST /v1/volumes", "GET /v1/volumes/x", "POST /v1/volumes/x/grow", "DELETE /v1/volumes/x",
+	} {
+		method, path, _ := strings.Cut(route, " ")
+		status, body := a.send(t, method, path+"?nmae=x", v1.TypeJSON, `{}`)
+		require.Equal(t, 400, status, route)
+		require.Contains(t, body, "nmae", route)
+	}
+	status, body := a.send(t, "POST", "/v1/images/x/import?owner=me", v1.TypeJSON, `{"path":"/x"}`)
+	require.Equal(t, 400, status, body)
+	status, _ = a.send(t, "GET", "/v1/pictures?nmae=x", "", "")
+	require.Equal(t, 404, status)
+}
+
 func TestExportFormats(t *testing.T) {
 	a := newAPI(t)
 	path, content := a.disk(t)

@@ -31,15 +31,20 @@ type events struct {
 }
 
 // stream makes a handler of long work. The request's body may still be arriving
-// while progress goes out.
-func (s *server) stream(f func(*events, *http.Request) (any, error)) http.HandlerFunc {
+// while progress goes out. The request may have no query parameters but those
+// named.
+func (s *server) stream(f func(*events, *http.Request) (any, error), query ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		e := &events{w: w, rc: http.NewResponseController(w), cancel: cancel}
 		_ = e.rc.EnableFullDuplex() // HTTP/2 has it anyway
-		v, err := f(e, r.WithContext(ctx))
+		var v any
+		err := onlyQuery(r, query...)
+		if err == nil {
+			v, err = f(e, r.WithContext(ctx))
+		}
 		s.record(r, start, err)
 		e.end(v, err)
 		if e.upload != nil {

@@ -15,15 +15,12 @@ func (s *server) routeImages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/images/{name}", s.answer(s.inspectImage))
 	mux.HandleFunc("DELETE /v1/images/{name}", s.answer(s.deleteImage))
 	mux.HandleFunc("GET /v1/images/{name}/export", s.export(s.openImage))
-	mux.HandleFunc("POST /v1/images/{name}/import", s.stream(s.importImage))
+	mux.HandleFunc("POST /v1/images/{name}/import", s.stream(s.importImage, "owner"))
 	mux.HandleFunc("POST /v1/images/{name}/verify", s.stream(s.verifyImage))
 	mux.HandleFunc("POST /v1/images/{name}/capture", s.stream(s.captureImage))
 }
 
 func (s *server) listImages(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyQuery(r); err != nil {
-		return nil, err
-	}
 	images, err := s.backend.Images(r.Context())
 	return ImageList{Images: orEmpty(images)}, err
 }
@@ -45,6 +42,9 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == TypeRaw {
 		return s.importBody(e, r, req)
 	}
+	if err := onlyQuery(r); err != nil {
+		return nil, err // the owner is in the body
+	}
 	var body ImportRequest
 	if err := readJSON(e.w, r, &body); err != nil {
 		return nil, err
@@ -61,9 +61,6 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 }
 
 func (s *server) importBody(e *events, r *http.Request, req blockstore.ImportRequest) (any, error) {
-	if err := onlyQuery(r, "owner"); err != nil {
-		return nil, err
-	}
 	req.Owner = r.URL.Query().Get("owner")
 	e.upload = newUpload(r)
 	defer e.upload.close()

@@ -9,9 +9,6 @@ func (s *server) routeRetired(mux *http.ServeMux) {
 }
 
 func (s *server) listRetired(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyQuery(r); err != nil {
-		return nil, err
-	}
 	retired, err := s.backend.RetiredVolumes(r.Context())
 	return RetiredList{Retired: orEmpty(retired)}, err
 }

@@ -57,7 +57,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/usage", s.answer(s.usage))
-	mux.HandleFunc("/", s.answer(noRoute))
+	mux.HandleFunc("/", s.answerAny(noRoute))
 	return mux
 }
 
@@ -68,9 +68,6 @@ func (s *server) status(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 func (s *server) usage(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyQuery(r); err != nil {
-		return nil, err
-	}
 	return s.backend.Usage(r.Context())
 }
 
@@ -79,8 +76,18 @@ func noRoute(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 // answer makes a handler of a function whose result is one JSON document, or
-// nothing where it is nil.
-func (s *server) answer(f func(http.ResponseWriter, *http.Request) (any, error)) http.HandlerFunc {
+// nothing where it is nil. The request may have no query parameters but those
+// named.
+func (s *server) answer(f func(http.ResponseWriter, *http.Request) (any, error), query ...string) http.HandlerFunc {
+	return s.answerAny(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		if err := onlyQuery(r, query...); err != nil {
+			return nil, err
+		}
+		return f(w, r)
+	})
+}
+
+func (s *server) answerAny(f func(http.ResponseWriter, *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		v, err := f(w, r)

@@ -16,9 +16,6 @@ func (s *server) routeSnapshots(mux *http.ServeMux) {
 }
 
 func (s *server) listSnapshots(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyQuery(r); err != nil {
-		return nil, err
-	}
 	snapshots, err := s.backend.Snapshots(r.Context(), r.PathValue("name"))
 	return SnapshotList{Snapshots: orEmpty(snapshots)}, err
 }

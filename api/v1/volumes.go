@@ -13,13 +13,10 @@ func (s *server) routeVolumes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/volumes", s.answer(s.createVolume))
 	mux.HandleFunc("GET /v1/volumes/{name}", s.answer(s.inspectVolume))
 	mux.HandleFunc("POST /v1/volumes/{name}/grow", s.answer(s.growVolume))
-	mux.HandleFunc("DELETE /v1/volumes/{name}", s.answer(s.deleteVolume))
+	mux.HandleFunc("DELETE /v1/volumes/{name}", s.answer(s.deleteVolume, "keep"))
 }
 
 func (s *server) listVolumes(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyQuery(r); err != nil {
-		return nil, err
-	}
 	volumes, err := s.backend.Volumes(r.Context())
 	return VolumeList{Volumes: orEmpty(volumes)}, err
 }
@@ -53,9 +50,6 @@ func (s *server) growVolume(w http.ResponseWriter, r *http.Request) (any, error)
 }
 
 func (s *server) deleteVolume(_ http.ResponseWriter, r *http.Request) (any, error) {
-	if err := onlyQuery(r, "keep"); err != nil {
-		return nil, err
-	}
 	name, id := r.PathValue("name"), requestID(r)
 	if !r.URL.Query().Has("keep") {
 		return nil, s.backend.DeleteVolume(r.Context(), name, id)
