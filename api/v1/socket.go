@@ -2,6 +2,7 @@ package v1
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,11 +27,11 @@ const maxSocketPath = 107
 // listener leaves the file.
 func Listen(path string) (net.Listener, error) {
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() != os.ModeSocket {
-		return nil, fmt.Errorf("%s is in the way of the API's socket: it is no socket; move it away", path)
+		return nil, fmt.Errorf("%s is in the way: it is no socket; move it away", path)
 	}
 	fresh := path + ".new"
 	if err := os.Remove(fresh); err != nil && !os.IsNotExist(err) {
-		return nil, err
+		return nil, fmt.Errorf("cannot make the socket %s: %w", path, err)
 	}
 	short, done, err := ShortPath(fresh)
 	if err != nil {
@@ -39,7 +40,11 @@ func Listen(path string) (net.Listener, error) {
 	defer done()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
 	if err != nil {
-		return nil, err
+		var op *net.OpError // names the passing name
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return nil, fmt.Errorf("cannot make the socket %s: %w", path, err)
 	}
 	l.SetUnlinkOnClose(false)
 	if err := publish(fresh, path); err != nil {

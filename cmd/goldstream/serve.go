@@ -47,6 +47,10 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	nbd, err := listeners(c)
+	if err != nil {
+		return err
+	}
 	if err := checkOwner(c.String("data")); err != nil {
 		return err
 	}
@@ -61,17 +65,22 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Run(ctx, daemon.RunConfig{NBD: listeners(c), Force: force, Ready: func(uris []string) {
+	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Force: force, Ready: func(uris []string) {
 		fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", programVersion(), strings.Join(uris, " "))
 	}})
 }
 
-func listeners(c *cli.Context) []daemon.Listener {
+// listeners are checked before the data is opened.
+func listeners(c *cli.Context) ([]daemon.Listener, error) {
 	var ls []daemon.Listener
 	for _, a := range c.StringSlice("nbd") {
-		ls = append(ls, daemon.Listener{Address: a})
+		l := daemon.Listener{Address: a}
+		if err := l.Check(); err != nil {
+			return nil, usagef("--nbd: %v", err)
+		}
+		ls = append(ls, l)
 	}
-	return ls
+	return ls, nil
 }
 
 func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {

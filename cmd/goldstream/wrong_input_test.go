@@ -149,6 +149,17 @@ func TestRefusedMakesNoStore(t *testing.T) {
 	require.Empty(t, h.run("volume", "create", "y", "--size", "1MiB").err)
 }
 
+// TestWrongAddresses: an address that makes no sense is found before a store is
+// made.
+func TestWrongAddresses(t *testing.T) {
+	h := newHouse(t)
+	for _, address := range []string{"foo", ":99999", "unix:", "unix:@abs", "unix:/etc/passwd"} {
+		r := h.run("serve", "--nbd", address)
+		require.Equal(t, exitUsage, r.code, "%s: %s", address, r.err)
+		require.NoDirExists(t, h.data)
+	}
+}
+
 // TestNamesThatLookLikeHelp: h and help are names like any other.
 func TestNamesThatLookLikeHelp(t *testing.T) {
 	h := newHouse(t)
