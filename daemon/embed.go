@@ -45,7 +45,8 @@ func (d *Daemon) serveAPI(l net.Listener, nbd []string, fence fenceFunc) *apiSer
 	ctx, cancel := context.WithCancel(context.Background())
 	srv := v1.NewServer(&backend{Store: d.store, d: d, nbd: nbd, fence: fence}, d.opts.Version, d.log)
 	srv.BaseContext = func(net.Listener) context.Context { return ctx }
-	a := &apiServer{srv: srv, cancel: cancel, done: make(chan struct{})}
+	ctx, stop := context.WithCancelCause(ctx) // the one that BaseContext returns
+	a := &apiServer{srv: srv, cancel: func() { stop(v1.ErrStopping); cancel() }, done: make(chan struct{})}
 	srv.Handler = a.counted(srv.Handler)
 	go func() {
 		defer close(a.done)

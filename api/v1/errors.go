@@ -69,6 +69,14 @@ func causes() []cause {
 // short, or no disk image.
 var ErrInput = errors.New("bad input")
 
+// ErrStopping is the cause with which the server's base context ends when the
+// daemon stops, and what long work then answers with.
+var ErrStopping error = &Error{
+	Code:    CodeClosed,
+	Message: "the daemon was stopped before the work was done; nothing of it is left",
+	Advice:  "Start the daemon and run the command again.",
+}
+
 // Error is an error on the wire. The client returns it; errors.Is finds the
 // block store's sentinel in it.
 type Error struct {

@@ -45,6 +45,9 @@ func (s *server) stream(f func(*events, *http.Request) (any, error), query ...st
 		if err == nil {
 			v, err = f(e, r.WithContext(ctx))
 		}
+		if err != nil && context.Cause(r.Context()) == ErrStopping {
+			err = ErrStopping
+		}
 		s.record(r, start, err)
 		e.end(v, err)
 		if e.upload != nil {

@@ -135,9 +135,20 @@ func showHelp(c *cli.Context) error {
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	if flag, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
-		return usagef("%s: there is no flag %s", commandName(c), flag)
+		if flag == "-version" {
+			return usagef("there is no flag --version: 'goldstream version' prints it")
+		}
+		return usagef("%sthere is no flag %s", prefix(c), flag)
 	}
-	return usagef("%s: %v", commandName(c), err)
+	return usagef("%s%v", prefix(c), err)
+}
+
+// prefix names the command in a message, if there is one.
+func prefix(c *cli.Context) string {
+	if name := commandName(c); name != "" {
+		return name + ": "
+	}
+	return ""
 }
 
 // commandName is noun and verb, without the program.

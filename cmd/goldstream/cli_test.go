@@ -302,6 +302,10 @@ func TestExitCodes(t *testing.T) {
 		{2, "NAME is missing", "volume create"},
 		{2, `unexpected argument "y"`, "image inspect x y"},
 		{2, "-nope", "image list --nope"},
+		{2, "too large", "volume create x --image debian --size 9999PiB"},
+		{2, "too large", "volume create x --image debian --size 9999.5PiB"},
+		{2, "goldstream version", "--version"},
+		{2, "is a directory", "image import x /"},
 		{2, "no size", "volume create x --image debian --size 12Q"},
 		{2, "--image", "volume create x"},
 		{2, "smaller", "volume create x --image debian --size 1MiB"},
@@ -352,6 +356,7 @@ func TestExitCodes(t *testing.T) {
 			r := h.run(args...)
 			assert.Equal(t, row.code, r.code, "%s: %s", row.args, r.err)
 			assert.Contains(t, message(t, r.err, asJSON && row.code != 0), row.says, row.args)
+			assert.NotContains(t, r.err, "goldstream: :", row.args)
 			if row.code != 0 {
 				assert.Empty(t, r.out, row.args)
 			}
@@ -460,6 +465,7 @@ func TestStopCancelsLongWork(t *testing.T) {
 	in.Close()
 	require.Error(t, err)
 	require.Equal(t, exitFailure, cmd.ProcessState.ExitCode(), errs.String())
+	require.Contains(t, errs.String(), "the daemon was stopped")
 	require.NotContains(t, h.must("image", "list"), "slow")
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"syscall"
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
@@ -62,7 +63,7 @@ func exitCode(err error) int {
 	}{
 		{exitNotFound, []error{blockstore.ErrNotFound, fs.ErrNotExist}},
 		{exitConflict, []error{blockstore.ErrExists, blockstore.ErrInUse}},
-		{exitNoSpace, []error{blockstore.ErrNoSpace}},
+		{exitNoSpace, []error{blockstore.ErrNoSpace, syscall.ENOSPC, syscall.EDQUOT}},
 		{exitLocked, []error{blockstore.ErrLocked}},
 		{exitDamaged, []error{blockstore.ErrCorrupt}},
 		{exitUsage, []error{blockstore.ErrInvalid}},
@@ -103,14 +104,14 @@ func advice(err error) string {
 	var usage *usageError
 	var cure *cured
 	switch {
-	case errors.As(err, &cure):
+	case errors.As(err, &cure) && cure.cure != "":
 		return cure.cure
 	case errors.As(err, &usage):
 		return "'goldstream --help' lists the commands, 'goldstream NOUN VERB --help' explains one."
 	case errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, daemon.ErrNoData):
 		return "'goldstream image list', 'goldstream volume list' and 'goldstream snapshot list VOLUME' show what there is."
 	case errors.Is(err, fs.ErrPermission):
-		return "Run it as root, or as a member of the group that owns the data directory."
+		return "Run it as root or as a member of the group that owns the data directory, while the daemon runs."
 	}
 	return ""
 }

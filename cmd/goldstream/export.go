@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,7 +96,34 @@ func (e exporting) to(dest string) (int64, error) {
 	return e.toFile(dest)
 }
 
-func (e exporting) inPlace(dest string) (int64, error) {
+// destError names dest in an error of this side, and says what to do.
+func destError(dest string, err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		err = path.Err
+	case errors.As(err, &link):
+		err = link.Err
+	default:
+		return err // the daemon's, or a signal
+	}
+	cure := ""
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		cure = "Name a file in a directory that you may write to, or run it as a user who may."
+	case errors.Is(err, fs.ErrNotExist):
+		cure = "Make its directory first."
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		cure = "Free some space there, choose another place, or compress: --format zstd."
+	case errors.Is(err, unix.EBUSY):
+		cure = "It is in use on this host, such as mounted: unmount it first."
+	}
+	return &cured{err: fmt.Errorf("cannot write %s: %w", dest, err), cure: cure}
+}
+
+func (e exporting) inPlace(dest string) (size int64, err error) {
+	defer func() { err = destError(dest, err) }()
 	flag := os.O_WRONLY
 	if fi, err := os.Stat(dest); err == nil && fi.Mode().Type() == os.ModeDevice {
 		flag |= os.O_EXCL // refuses a disk that is mounted
@@ -104,7 +132,7 @@ func (e exporting) inPlace(dest string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	size, err := e.write(f, false)
+	size, err = e.write(f, false)
 	if err == nil {
 		if err = f.Sync(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 			err = nil // a pipe or terminal
@@ -113,14 +141,15 @@ func (e exporting) inPlace(dest string) (int64, error) {
 	return size, errors.Join(err, f.Close())
 }
 
-func (e exporting) toFile(dest string) (int64, error) {
+func (e exporting) toFile(dest string) (size int64, err error) {
+	defer func() { err = destError(dest, err) }()
 	// A name that nobody can have put there before; only ours until it is done.
 	f, err := os.CreateTemp(filepath.Dir(dest), "."+filepath.Base(dest)+".partial-*")
 	if err != nil {
 		return 0, err
 	}
 	partial := f.Name()
-	size, err := e.write(f, true)
+	size, err = e.write(f, true)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -55,7 +55,13 @@ func (c *call) openSource(source string) (io.Reader, error) {
 	}()
 	select {
 	case o := <-done:
-		return o.f, o.err
+		if errors.Is(o.err, fs.ErrPermission) {
+			o.err = &cured{err: o.err, cure: "Run it as a user who may read it, or pipe it in with - as the source."}
+		}
+		if o.err != nil {
+			return nil, o.err
+		}
+		return o.f, nil
 	case <-c.ctx.Done():
 		return nil, c.ctx.Err() // what waits ends with the process
 	}

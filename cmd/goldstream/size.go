@@ -44,13 +44,16 @@ func sizeOf(s, number string, factor float64) (int64, error) {
 	if n, err := strconv.ParseInt(number, 10, 64); err == nil {
 		f := int64(factor)
 		if n > math.MaxInt64/f {
-			return 0, sizeError(s)
+			return 0, sizeTooLarge(s)
 		}
 		return n * f, nil
 	}
 	x, err := strconv.ParseFloat(number, 64)
 	bytes := x * factor
-	if err != nil || bytes >= math.MaxInt64 || bytes != math.Trunc(bytes) {
+	if bytes >= math.MaxInt64 {
+		return 0, sizeTooLarge(s)
+	}
+	if err != nil || bytes != math.Trunc(bytes) {
 		return 0, sizeError(s)
 	}
 	return int64(bytes), nil
@@ -59,6 +62,8 @@ func sizeOf(s, number string, factor float64) (int64, error) {
 func sizeError(s string) error {
 	return usagef("%q is no size: write bytes or a number with a unit, such as 40GiB, 512MiB, 1TiB or 10GB", s)
 }
+
+func sizeTooLarge(s string) error { return usagef("%q is too large: a disk has 1PiB at most", s) }
 
 // humanSize writes bytes with a binary unit.
 func humanSize(n int64) string {

@@ -160,6 +160,34 @@ func TestWrongAddresses(t *testing.T) {
 	}
 }
 
+// TestExportNamesItsDestination: errors of writing name DEST, with the right
+// exit code and the right cure.
+func TestExportNamesItsDestination(t *testing.T) {
+	h := newHouse(t)
+	raw := filepath.Join(filepath.Dir(h.data), "disk.raw")
+	rawDisk(t, raw, 8<<20, 13)
+	h.must("image", "import", "debian", raw)
+	dir := shortTempDir(t)
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"), "mounting needs root")
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	for dest, want := range map[string]struct {
+		code int
+		cure string
+	}{
+		filepath.Join(dir, "full.raw"):        {exitNoSpace, "Free some space"},
+		filepath.Join(dir, "full.zst"):        {exitNoSpace, "Free some space"},
+		"/dev/full":                           {exitNoSpace, "Free some space"},
+		filepath.Join(dir, "no", "where.raw"): {exitNotFound, "Make its directory"},
+	} {
+		r := h.run("image", "export", "debian", dest)
+		require.Equal(t, want.code, r.code, "%s: %s", dest, r.err)
+		require.Contains(t, r.err, "cannot write "+dest)
+		require.Contains(t, r.err, want.cure)
+		require.NotContains(t, r.err, "partial")
+	}
+	require.Empty(t, partials(t, dir))
+}
+
 // TestNamesThatLookLikeHelp: h and help are names like any other.
 func TestNamesThatLookLikeHelp(t *testing.T) {
 	h := newHouse(t)
