@@ -7,6 +7,8 @@ SHORT   ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 UNITDIR     = $(if $(filter /usr,$(PREFIX)),/usr/lib,/etc)/systemd/system
+BASHDIR     = $(PREFIX)/share/bash-completion/completions
+ZSHDIR      = $(PREFIX)/share/zsh/site-functions
 SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 
 # The static analyser is run at this version and is no dependency of the program.
@@ -60,9 +62,13 @@ install: build ## install to DESTDIR/PREFIX: binary, systemd unit, user
 	sed 's|@BINDIR@|$(PREFIX)/bin|' cmd/goldstream/systemd/goldstream.service >'$(DESTDIR)$(UNITDIR)/goldstream.service'
 	install -m 0644 cmd/goldstream/systemd/goldstream.conf '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
 	install -d -m 0750 '$(DESTDIR)/var/lib/goldstream'
+	install -d -m 0755 '$(DESTDIR)$(BASHDIR)' '$(DESTDIR)$(ZSHDIR)'
+	bin/goldstream completion bash >'$(DESTDIR)$(BASHDIR)/goldstream'
+	bin/goldstream completion zsh >'$(DESTDIR)$(ZSHDIR)/_goldstream'
 	@if [ -z '$(DESTDIR)' ]; then sh cmd/goldstream/systemd/after-install.sh; fi
 
 uninstall: ## remove what install put there; data and user stay
+	rm -f '$(DESTDIR)$(BASHDIR)/goldstream' '$(DESTDIR)$(ZSHDIR)/_goldstream'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/goldstream' '$(DESTDIR)$(UNITDIR)/goldstream.service' '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
 
 deps: ## install the Debian packages that tests and demo need (as root)

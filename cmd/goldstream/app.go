@@ -37,6 +37,7 @@ func newApp(s streams) *cli.App {
 		versionCommand(),
 		completionCommand(),
 	}
+	app.BashComplete = func(c *cli.Context) { completeCommands(c, app.Commands) }
 	return app
 }
 
@@ -55,6 +56,7 @@ func noun(name, usage string, verbs []*cli.Command) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, Subcommands: verbs,
 		Flags: commonFlags(), Action: needCommand, OnUsageError: onUsageError,
+		BashComplete: func(c *cli.Context) { completeCommands(c, verbs) },
 	}
 }
 
@@ -116,6 +118,9 @@ func checkArgs(c *cli.Context, names []string) error {
 func needCommand(c *cli.Context) error {
 	if word := c.Args().First(); word != "" {
 		return usagef("there is no command %q", strings.TrimSpace(commandName(c)+" "+word))
+	}
+	if c.Bool("json") {
+		return usagef("say which command")
 	}
 	w := c.App.Writer
 	c.App.Writer = c.App.ErrWriter

@@ -41,6 +41,8 @@ func TestCompletion(t *testing.T) {
 	}
 	assert.Subset(t, complete(""), []string{"serve", "image", "volume"})
 	assert.Subset(t, complete("image"), []string{"import", "capture"})
+	assert.NotContains(t, complete("image"), "h")
+	assert.NotContains(t, complete(""), "h")
 	assert.Subset(t, complete("volume create -"), []string{"--image", "--size", "--data"})
 	assert.Equal(t, []string{"bash", "zsh"}, complete("completion"))
 	assert.Empty(t, complete("volume inspect"), "no daemon, no names")
@@ -62,6 +64,20 @@ func TestCompletion(t *testing.T) {
 	require.Len(t, retired, 3)
 	assert.Subset(t, retired, []string{"gone"})
 	assert.NotContains(t, retired, "twice", "several are named by their ids")
+	assert.Equal(t, []string{"web-1"}, complete("image capture x --volume"))
+	assert.Equal(t, []string{"web-1"}, complete("image capture --volume"))
+	assert.Equal(t, []string{"raw", "zstd"}, complete("image export x y --format"))
+	h.must("volume", "create", "web 2", "--size", "1MiB")
+	script := `PATH=$(dirname "$0"):$PATH
+source <(goldstream completion bash)
+COMP_WORDS=(goldstream volume inspect 'web\ ') COMP_CWORD=3
+_goldstream
+echo "${COMPREPLY[@]}"`
+	bash := h.command()
+	bash.Path, bash.Args = "/bin/bash", []string{"bash", "-c", script, program}
+	out, err := bash.Output()
+	assert.NoError(t, err)
+	assert.Equal(t, "web\\ 2\n", string(out))
 	s.stop()
 }
 

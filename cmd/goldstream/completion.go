@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -9,14 +10,16 @@ import (
 
 const bashCompletion = `# bash completion for goldstream: source <(goldstream completion bash)
 _goldstream() {
-  local cur=${COMP_WORDS[COMP_CWORD]} words
-  if [[ $cur == -* ]]; then
-    # Not the word itself: a bare -- would end the flags.
-    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" - --generate-bash-completion 2>/dev/null)
-  else
-    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" --generate-bash-completion 2>/dev/null)
-  fi
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+  local cur=${COMP_WORDS[COMP_CWORD]} word
+  local -a typed=("${COMP_WORDS[@]:0:COMP_CWORD}") words
+  typed=("${typed[@]//\\/}") cur=${cur//\\/} # spaces in names are typed behind a backslash
+  # Not the word itself: a bare -- would end the flags.
+  [[ $cur == -* ]] && typed+=(-)
+  mapfile -t words < <("${typed[@]}" --generate-bash-completion 2>/dev/null)
+  COMPREPLY=()
+  for word in "${words[@]}"; do
+    [[ $word == "$cur"* ]] && COMPREPLY+=("$(printf %q "$word")")
+  done
 }
 complete -o bashdefault -o default -F _goldstream goldstream
 `
@@ -57,8 +60,9 @@ func printCompletion(c *call) error {
 	if script == "" {
 		return usagef("completion: there are scripts for bash and zsh, not for %q", c.arg(0))
 	}
-	_, err := fmt.Fprint(c.out, script)
-	return err
+	return c.print(map[string]string{"shell": c.arg(0), "script": script}, func(w io.Writer) {
+		fmt.Fprint(c.out, script) // not w, which would align its tabs
+	})
 }
 
 // names are completions for the first argument of a verb, the second and so on.
@@ -68,7 +72,17 @@ type names []func(*call) []string
 // works on, else nothing (the shell offers files).
 func (v verb) completer() cli.BashCompleteFunc {
 	return func(c *cli.Context) {
-		if strings.HasPrefix(lastWord(c), "-") {
+		last := lastWord(c)
+		if values := flagValues()[strings.TrimLeft(last, "-")]; values != nil && strings.HasPrefix(last, "-") {
+			_ = runCall(c, func(call *call) error {
+				for _, value := range values(call) {
+					fmt.Fprintln(c.App.Writer, value)
+				}
+				return nil
+			})
+			return
+		}
+		if strings.HasPrefix(last, "-") {
 			for _, f := range c.Command.Flags {
 				fmt.Fprintln(c.App.Writer, "--"+f.Names()[0])
 			}
@@ -83,6 +97,31 @@ func (v verb) completer() cli.BashCompleteFunc {
 			}
 			return nil
 		})
+	}
+}
+
+// flagValues are the completions for values of flags, by the flag's name.
+func flagValues() map[string]func(*call) []string {
+	choice := func(values ...string) func(*call) []string { return func(*call) []string { return values } }
+	return map[string]func(*call) []string{
+		"image": imageNames, "volume": volumeNames,
+		"format": choice("raw", "zstd"), "log-format": choice("text", "json"), "log-level": choice("debug", "info", "warn", "error"),
+	}
+}
+
+// completeCommands offers what may come next below the program or a noun,
+// without the abbreviations.
+func completeCommands(c *cli.Context, commands []*cli.Command) {
+	if strings.HasPrefix(lastWord(c), "-") {
+		for _, f := range commonFlags() {
+			fmt.Fprintln(c.App.Writer, "--"+f.Names()[0])
+		}
+		return
+	}
+	for _, command := range commands {
+		if !command.Hidden {
+			fmt.Fprintln(c.App.Writer, command.Name)
+		}
 	}
 }
 
