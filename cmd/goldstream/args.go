@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -98,12 +99,20 @@ func (p *argParser) wantsValue(word string) bool {
 
 // wantsJSON tells whether --json is among the words, for an error that comes
 // before they are parsed.
-func wantsJSON(args []string) bool {
-	for _, a := range args {
-		switch a {
-		case "--":
-			return false
-		case "--json", "-json", "--json=true":
+func wantsJSON(app *cli.App, args []string) bool {
+	p := argParser{commands: app.Commands, flags: commonFlags()}
+	for rest := args[min(1, len(args)):]; len(rest) > 0; {
+		rest = p.take(rest)
+	}
+	for i := 0; i < len(p.opts); i++ {
+		name, value, given := strings.Cut(strings.TrimLeft(p.opts[i], "-"), "=")
+		if p.wantsValue(p.opts[i]) {
+			i++ // the value is no flag
+		}
+		if name != "json" {
+			continue
+		}
+		if on, err := strconv.ParseBool(value); !given || err == nil && on {
 			return true
 		}
 	}

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"goldstream/blockstore"
 )
 
 func TestInterspersed(t *testing.T) {
@@ -32,6 +36,29 @@ func TestInterspersed(t *testing.T) {
 	} {
 		assert.Equal(t, want, strings.Join(interspersed(app, strings.Fields(in)), " "), in)
 	}
+}
+
+func TestWantsJSON(t *testing.T) {
+	app := newApp(streams{strings.NewReader(""), io.Discard, io.Discard})
+	for in, want := range map[string]bool{
+		"goldstream": false, "": false, "goldstream --json": true, "goldstream image list -json": true,
+		"goldstream volume --json=1": true, "goldstream volume --json=false": false, "goldstream image import -- --json": false,
+		"goldstream image import x y --owner --json": false, "goldstream image import x y --owner me --json": true,
+	} {
+		assert.Equal(t, want, wantsJSON(app, strings.Fields(in)), in)
+	}
+}
+
+// TestJSONMeter: progress with --json is a JSON document a line.
+func TestJSONMeter(t *testing.T) {
+	var out strings.Builder
+	m := newMeter(jsonLines{&out}, "import x")
+	m.shown = time.Time{}
+	m.show(blockstore.Progress{Stage: "read", Done: 1, Total: 2})
+	m.done()
+	var line map[string]map[string]any
+	assert.NoError(t, json.Unmarshal([]byte(out.String()), &line), out.String())
+	assert.Contains(t, line, "progress")
 }
 
 func TestCompletion(t *testing.T) {

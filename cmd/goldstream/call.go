@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"text/tabwriter"
 
@@ -25,7 +24,11 @@ type call struct {
 func runCall(c *cli.Context, action func(*call) error) error {
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	err := action(&call{Context: c, ctx: ctx, streams: streams{c.App.Reader, c.App.Writer, c.App.ErrWriter}})
+	s := streams{c.App.Reader, c.App.Writer, c.App.ErrWriter}
+	if c.Bool("json") {
+		s.err = jsonLines{s.err}
+	}
+	err := action(&call{Context: c, ctx: ctx, streams: s})
 	if err != nil && ctx.Err() != nil {
 		return errCancelled
 	}
@@ -57,18 +60,21 @@ func (c *call) print(v any, human func(io.Writer)) error {
 	return w.Flush()
 }
 
+// jsonLines is standard error of a command with --json: all that is written
+// there are JSON documents of one line.
+type jsonLines struct{ io.Writer }
+
+func (j jsonLines) line(name string, v any) {
+	_ = json.NewEncoder(j.Writer).Encode(map[string]any{name: v}) // nobody to tell
+}
+
 // note tells people something beside the result.
 func (c *call) note(text string) {
-	if c.Bool("json") {
-		_ = json.NewEncoder(c.err).Encode(map[string]string{"note": text})
+	if j, ok := c.err.(jsonLines); ok {
+		j.line("note", text)
 		return
 	}
 	fmt.Fprintln(c.err, "goldstream: "+text)
-}
-
-// logger is for what happens inside this process where there is no daemon.
-func (c *call) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
 // terminal tells whether w is one, and how wide.

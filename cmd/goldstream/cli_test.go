@@ -372,12 +372,15 @@ func TestExitCodes(t *testing.T) {
 }
 
 // message takes the message out of an error that was printed as JSON, the last
-// line: a help text may stand before it.
+// line. All of them are documents.
 func message(t *testing.T, printed string, asJSON bool) string {
 	if !asJSON {
 		return printed
 	}
 	lines := strings.Split(strings.TrimSpace(printed), "\n")
+	for _, line := range lines {
+		assert.True(t, json.Valid([]byte(line)), printed)
+	}
 	var body struct {
 		Error struct{ Code, Message string } `json:"error"`
 	}
@@ -588,6 +591,26 @@ func TestServeJSONLog(t *testing.T) {
 		require.True(t, json.Valid([]byte(line)), line)
 	}
 	require.Contains(t, s.log.String(), `"msg":"ready"`)
+}
+
+// TestServeJSON reads the readiness line and the log of serve --json.
+func TestServeJSON(t *testing.T) {
+	h := newHouse(t)
+	cmd := h.command("serve", "--json", "--nbd", "127.0.0.1:0")
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var ready readiness
+	require.NoError(t, json.NewDecoder(out).Decode(&ready))
+	require.Equal(t, testVersion, ready.Version)
+	require.Len(t, ready.NBD, 1)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+	for _, line := range strings.Split(strings.TrimSpace(log.String()), "\n") {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
 }
 
 // TestHelpHasExamples asks every verb for its help.

@@ -83,7 +83,6 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 	existed := err == nil
 	d, err := daemon.Open(dir, daemon.Options{
 		Version:   programVersion(),
-		Logger:    c.logger(),
 		MustExist: !create,
 	})
 	if err != nil {

@@ -28,6 +28,8 @@
 // # Output
 //
 // Results go to standard output: tables for people, or with --json one JSON
-// document. Progress and errors go to standard error; with --json an error is
-// a JSON document there, {"error":{"code","message","advice"}}.
+// document (serve: a line {"version","nbd"} once everything is served, and its
+// log in JSON). Progress and errors go to standard error; with --json those are
+// documents of one line there: {"progress":{"stage","done","total"}},
+// {"note"} and {"error":{"code","message","advice"}}.
 package main

@@ -38,7 +38,7 @@ func run(ctx context.Context, s streams, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	report(s.err, err, wantsJSON(args))
+	report(s.err, err, wantsJSON(app, args))
 	return exitCode(err)
 }
 

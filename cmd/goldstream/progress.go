@@ -19,7 +19,7 @@ const (
 )
 
 // meter shows how far long work has come: a line that is rewritten on a
-// terminal, plain lines every few seconds elsewhere.
+// terminal, plain lines every few seconds elsewhere, which are JSON with --json.
 type meter struct {
 	w     io.Writer
 	label string
@@ -61,6 +61,10 @@ func (m *meter) show(p blockstore.Progress) {
 
 func (m *meter) draw(p blockstore.Progress) {
 	text := m.label + ": " + describe(p, m.rate.perSecond)
+	if j, ok := m.w.(jsonLines); ok {
+		j.line("progress", p)
+		return
+	}
 	if m.wide == 0 {
 		fmt.Fprintln(m.w, text)
 		return

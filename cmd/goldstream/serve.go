@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func serveCommand() *cli.Command {
 				Name: "nbd", Usage: "`ADDR`ess to serve NBD on, host:port or unix:PATH; may be repeated",
 				Value: cli.NewStringSlice("127.0.0.1:10809"),
 			},
-			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json", Value: "text"},
+			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
 		},
@@ -40,10 +41,20 @@ func serveCommand() *cli.Command {
 	return cmd
 }
 
+// readiness is what serve prints as JSON once everything is served.
+type readiness struct {
+	Version string   `json:"version"`
+	NBD     []string `json:"nbd"` // URIs
+}
+
 // serve runs the daemon. Its signals differ from other commands': the first
 // asks for an orderly stop, which is no failure.
 func serve(c *cli.Context) (err error) {
-	log, err := newLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	format := c.String("log-format")
+	if c.Bool("json") && !c.IsSet("log-format") {
+		format = "json"
+	}
+	log, err := newLogger(c.App.ErrWriter, format, c.String("log-level"))
 	if err != nil {
 		return err
 	}
@@ -66,6 +77,10 @@ func serve(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Force: force, Ready: func(uris []string) {
+		if c.Bool("json") {
+			_ = json.NewEncoder(c.App.Writer).Encode(readiness{programVersion(), uris})
+			return
+		}
 		fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", programVersion(), strings.Join(uris, " "))
 	}})
 }
