@@ -56,7 +56,8 @@ lint: check-go ## gofmt, go vet, staticcheck, architecture
 fuzz: check-go ## fuzz the readers of image inputs for a minute
 	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s -fuzzminimizetime 10x ./blockstore/source
 
-install: build ## install to DESTDIR/PREFIX: binary, systemd unit, user
+# What was built is installed as it is: root may have no Go in its path.
+install: $(if $(wildcard bin/goldstream),,build) ## install to DESTDIR/PREFIX: binary, systemd unit, user
 	install -D -m 0755 bin/goldstream '$(DESTDIR)$(PREFIX)/bin/goldstream'
 	install -d -m 0755 '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)'
 	sed 's|@BINDIR@|$(PREFIX)/bin|' cmd/goldstream/systemd/goldstream.service >'$(DESTDIR)$(UNITDIR)/goldstream.service'
