@@ -18,7 +18,7 @@ import (
 // snapped makes a volume v with the snapshot s and writes over what it holds.
 func (a *api) snapped(t *testing.T) (then, now []byte) {
 	path, then := a.disk(t)
-	_, err := a.ImportFile(t.Context(), "i", v1.ImportRequest{Path: path}, nil)
+	_, err := a.ImportFile(t.Context(), "i", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, nil)
 	require.NoError(t, err)
 	_, err = a.CreateVolume(t.Context(), v1.CreateRequest{Name: "v", Image: "i"})
 	require.NoError(t, err)
