@@ -432,15 +432,15 @@ func TestBuffersAreChargedWhole(t *testing.T) {
 // A payload that is too long and only thrown away has as much time as others,
 // whatever deadline an earlier one left.
 func TestOversizePayloadHasItsTime(t *testing.T) {
-	s, path, _ := startServer(t, exportMap{"disk": newMemDevice(1 << 20)}, Options{PayloadTimeout: time.Second})
+	s, path, _ := startServer(t, exportMap{"disk": newMemDevice(1 << 20)}, Options{PayloadTimeout: 3 * time.Second})
 	w := ready(t, path, false)
 	w.send(requestBytes(cmdWrite, 0, 1, 0, 200000))
 	time.Sleep(10 * time.Millisecond)
 	w.send(make([]byte, 200000))
 	require.Zero(t, w.simple(1))
-	time.Sleep(time.Second) // a quarter of one is left of the deadline
+	time.Sleep(3 * time.Second) // what was set for the first one is over
 	w.send(requestBytes(cmdWrite, 0, 2, 0, maxPayload+1))
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(time.Second)
 	w.send(make([]byte, maxPayload+1))
 	require.Equal(t, uint32(errnoInval), w.simple(2))
 	w.send(requestBytes(cmdWrite, 0, 2, 0, maxPayload+1))

@@ -33,7 +33,7 @@ type Options struct {
 
 	// IOWorkers bounds the device calls under way that may wait, over all
 	// connections. Each may hold a thread. Those that may be long (flushes,
-	// durable writes, ranges) take no more than a quarter of them for one
+	// durable writes, ranges) take no more than half of them for one
 	// export and three quarters for all. Default 128.
 	IOWorkers int
 

@@ -193,7 +193,7 @@ func (s *Server) countUse(c *conn, export string, delta int) {
 	defer s.mu.Unlock()
 	u := s.mu.inUse[export]
 	if u == nil {
-		u = &use{long: make(chan struct{}, max(1, s.o.IOWorkers/4))}
+		u = &use{long: make(chan struct{}, max(1, s.o.IOWorkers/2))}
 		s.mu.inUse[export] = u
 	}
 	u.devices += delta

@@ -56,8 +56,8 @@ func (c *conn) run(j *job) {
 	c.runSlotted(j)
 }
 
-// mayBeLong says of which device calls one export may have a quarter of all,
-// and all exports three quarters: those that wait for the disk itself, or for
+// mayBeLong says of which device calls one export may have half of all, and
+// all exports three quarters: those that wait for the disk itself, or for
 // up to 4 GiB in one request. So the reads of others go on, and mostly their
 // flushes too.
 func mayBeLong(j *job) bool {
