@@ -16,6 +16,9 @@ const (
 	// maxInline is the longest READ, in bytes, that the reader answers itself
 	// from memory, and the size of its batch of replies.
 	maxInline = 256 << 10
+	// maxBatch is how many replies the reader gathers before it sends them: a
+	// client with a full queue works on these while the reader does the next.
+	maxBatch = 8
 	// maxDrain is the longest payload of an oversize WRITE, in bytes, that is
 	// read and refused; beyond, the connection is closed.
 	maxDrain = 64 << 20
@@ -197,7 +200,9 @@ func (c *conn) readInline(r request) (ok bool, err error) {
 	}
 	c.putReadHeader(p, r)
 	c.batch.n += len(p)
-	c.batch.reqs++
+	if c.batch.reqs++; c.batch.reqs == maxBatch {
+		c.flushBatch()
+	}
 	return true, nil
 }
 
