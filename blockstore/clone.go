@@ -13,7 +13,7 @@ import (
 // copied.
 //
 // Errors: ErrExists, ErrNotFound (the image or snapshot), ErrInvalid (name,
-// size).
+// size), ErrNoSpace (little is left: see Options.Watermark).
 func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, error) {
 	var info VolumeInfo
 	if err := checkName("a volume", req.Name); err != nil {
@@ -24,6 +24,9 @@ func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, e
 		return info, err
 	}
 	defer end()
+	if err := s.space.admit("volume"); err != nil {
+		return info, err
+	}
 	c := s.cat
 	c.mu.Lock()
 	e, err := c.newVolumeLocked(req)

@@ -95,13 +95,17 @@ func (d *Disk) TryReadAt(p []byte, off int64) bool {
 // WriteAt writes p. When it returns, a kill of the process cannot undo it;
 // with fua, neither can a power loss.
 //
-// Errors: ErrReadOnly, ErrRange, ErrNoSpace, ErrFailed. After an error each
-// 4 KiB block is as before or as written.
-func (d *Disk) WriteAt(_ context.Context, p []byte, off int64, fua bool) error {
+// Where the disk of the host is full, or the volume's quota used up, a write of
+// blocks that the volume does not hold yet waits for room, Options.FullStall
+// at most, and no longer than ctx; see OnStall.
+//
+// Errors: ErrReadOnly, ErrRange, ErrNoSpace, ErrFailed, the context's. After
+// an error each 4 KiB block is as before or as written.
+func (d *Disk) WriteAt(ctx context.Context, p []byte, off int64, fua bool) error {
 	if err := d.writable("write", off, int64(len(p))); err != nil || len(p) == 0 {
 		return err
 	}
-	return d.v.then(fua, d.v.write(p, off))
+	return d.v.then(fua, d.v.write(ctx, p, off))
 }
 
 // Trim says that the range is not needed any more; whole blocks in it read as

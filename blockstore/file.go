@@ -29,6 +29,8 @@ type hostFS interface {
 	Rename(from, to string) error
 	List(path string) ([]string, error) // names; none if the directory does not exist
 	ReadFile(path string) ([]byte, error)
+	// Free returns what a user that is not root may still take of the file
+	// system, and what it may take of an empty one, in bytes.
 	Free(path string) (free, total int64, err error)
 	// Lock makes the caller the only owner of path until the lock is closed,
 	// and writes who that is into the file. If another has it, the error is
@@ -120,7 +122,7 @@ func (osFS) Free(path string) (free, total int64, err error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, 0, os.NewSyscallError("statfs", err)
 	}
-	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks-st.Bfree+st.Bavail) * st.Bsize, nil
 }
 
 func (osFS) Lock(path string, who []byte) (l io.Closer, held []byte, err error) {
@@ -137,7 +139,7 @@ func (osFS) Lock(path string, who []byte) (l io.Closer, held []byte, err error) 
 	if err == nil {
 		_, err = f.WriteAt(who, 0)
 	}
-	if err != nil {
+	if err != nil && !isFull(err) { // on a full disk it is locked without saying by whom
 		f.Close()
 		return nil, nil, err
 	}

@@ -85,7 +85,7 @@ func checkEmpty(s *Store) error {
 		return err
 	}
 	for _, name := range names {
-		if !slices.Contains([]string{"LOCK", "layers", "rings", "meta", "seq", "seq.new", "FORMAT.new"}, name) {
+		if !slices.Contains([]string{"LOCK", "ballast", "layers", "rings", "meta", "seq", "seq.new", "FORMAT.new"}, name) {
 			return errf(ErrInvalid, "%s is no store and not empty (%q stands there): choose another directory", s.dir, name)
 		}
 	}
@@ -122,7 +122,7 @@ func writeSynced(s *Store, content map[string][]byte, order ...string) error {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                 logFS{s.fs.Pebble(), s},
+		FS:                 logFS{metaFS{s.fs.Pebble(), s}, s},
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             mapMerger,
 		Logger:             pebbleLogger{s},
@@ -159,12 +159,17 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 	l.s.halt(fmt.Errorf(format, args...))
 }
 
-// halt makes the store read-only and never returns: Pebble cannot go on from
+// stand makes the store read-only and never returns: Pebble cannot go on from
 // where it is, and may hold its locks there. Reads need none of them.
 func (s *Store) halt(cause error) {
+	s.giveUp(cause)
+	select {}
+}
+
+// giveUp makes the store read-only, and has nobody wait for Pebble any more.
+func (s *Store) giveUp(cause error) {
 	_ = s.fail(cause)
 	s.halted.give()
-	select {}
 }
 
 // logFS is the file system given to Pebble. Where Pebble would panic, the

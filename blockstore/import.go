@@ -54,6 +54,9 @@ func (s *Store) ImportImage(ctx context.Context, src Source, req ImportRequest) 
 		return info, err
 	}
 	defer end()
+	if err := s.space.admit("golden image"); err != nil {
+		return info, err
+	}
 	im, err := s.beginImport(src, req)
 	if err != nil {
 		return info, err
@@ -294,10 +297,13 @@ func (im *importer) store(ck *chunk) error {
 	c.full = true
 	off := int64(ck.region) << regionShift
 	for _, r := range runs {
-		if err := im.s.space.take(int64(r.end - r.start)); err != nil {
+		n := int64(r.end - r.start)
+		if err := im.s.space.takeImport(n); err != nil {
 			return err
 		}
-		if err := im.layer.write(ck.data[r.start:r.end], off+int64(r.start)); err != nil {
+		err := im.layer.write(ck.data[r.start:r.end], off+int64(r.start))
+		im.s.space.gave(n)
+		if err != nil {
 			return im.explain(err)
 		}
 		c.fill(r.start>>blockShift, r.end>>blockShift, self)

@@ -29,10 +29,26 @@ type Options struct {
 	// CommitInterval is the longest that written data stays unsynced. Default 1 s.
 	CommitInterval time.Duration
 
-	// Reserve is the free space of the host file system that imports and first
-	// writes leave alone, so that metadata never meets a full disk, in
-	// bytes. Default 256 MiB.
+	// Reserve is the free space of the host's file system, in bytes, that first
+	// writes of blocks leave alone, so that metadata never meets a full disk.
+	// Default: 2 GiB, or 2 % of the file system if that is more, but at most
+	// a sixteenth of it.
 	Reserve int64
+
+	// Ballast is the size in bytes of a file that is given up when another
+	// program has used the reserve up. Default 256 MiB, but at most 1/32 of
+	// the file system; negative: none.
+	Ballast int64
+
+	// FullStall is how long a first write waits for space, or for its
+	// volume's quota, before it fails. It should be less than what clients
+	// wait for an answer. Default 60 s; negative: it fails at once.
+	FullStall time.Duration
+
+	// Watermark is how full the host's file system may be, in percent, before
+	// clones and imports are refused. They are also when less than one and a
+	// half times the reserve is free. Default 90.
+	Watermark int
 
 	// For tests.
 	fs     hostFS
@@ -61,8 +77,11 @@ func (o Options) withDefaults() Options {
 	if o.CommitInterval == 0 {
 		o.CommitInterval = time.Second
 	}
-	if o.Reserve == 0 {
-		o.Reserve = 256 << 20
+	if o.FullStall == 0 {
+		o.FullStall = 60 * time.Second
+	}
+	if o.Watermark == 0 {
+		o.Watermark = 90
 	}
 	if o.fs == nil {
 		o.fs = osFS{}

@@ -72,6 +72,18 @@ func (p *ownPage) committed(start, end int) bool {
 	return state == stateCommitted && runEnd >= end
 }
 
+// missing counts the blocks of the range that are not data here.
+func (p *ownPage) missing(start, end int) (n int64) {
+	for block := start; block < end; {
+		state, runEnd := p.run(block, end)
+		if state != stateCommitted && state != stateDirty {
+			n += int64(runEnd - block)
+		}
+		block = runEnd
+	}
+	return n
+}
+
 // set gives a range a new state. The caller holds the range lock of the
 // blocks; neighbours in the same word may change at the same time.
 func (p *ownPage) set(start, end int, state uint64) {

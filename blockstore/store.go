@@ -25,6 +25,7 @@ import (
 //	LOCK     locked by the owner, and says who that is
 //	seq      sequence of the newest metadata commit known durable
 //	meta/    Pebble: names, lineages, extent maps
+//	ballast  space that is given up when metadata finds none
 //	layers/  LINEAGE-VERSION/SEGMENT: the data
 //	rings/   LINEAGE: intent rings of volumes open for write
 type Store struct {
@@ -103,6 +104,10 @@ func (s *Store) begin() (end func(), err error) {
 }
 
 func (s *Store) open() error {
+	s.space = newSpace(s.fs, s.dir, &s.o)
+	if err := s.space.findBallast(); err != nil {
+		return err
+	}
 	if err := prepare(s); err != nil {
 		return err
 	}
@@ -114,7 +119,6 @@ func (s *Store) open() error {
 		return err
 	}
 	s.files = &fileTable{fs: s.fs, limit: s.o.OpenFiles}
-	s.space = newSpace(s.fs, s.dir, s.o.Reserve)
 	s.pages = &pageCache{budget: s.o.MapBudget}
 	s.views.m = map[layerID]*view{}
 	s.layers.m = map[layerID]*layer{}
@@ -122,6 +126,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.reclaim = startReclaimer(s)
+	s.space.start()
 	return nil
 }
 
@@ -155,8 +160,15 @@ func (s *Store) ringPath(lineage uint64) string {
 	return filepath.Join(s.dir, "rings", fmt.Sprintf("%016x", lineage))
 }
 
+// EndStalls ends all waiting for space, now and from now on, since the store
+// is about to be closed: writes that stall fail with ErrClosed. Metadata that
+// waits for space is given up, and the store with it, as in a kill: nothing
+// that was acknowledged is lost. Close does it too.
+func (s *Store) EndStalls() { s.space.end() }
+
 // Close waits for running operations, whose contexts the caller ends, commits
-// what open volumes have written, and gives up the directory.
+// what open volumes have written, and gives up the directory. It does not wait
+// for space.
 //
 // Handles must have been closed by their users. If some were not, nothing is
 // lost, but the store stays locked until the process ends. Error: ErrInUse.
@@ -165,6 +177,18 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.cat.shut()
+	s.space.stop()
+	done := make(chan error, 1)
+	go func() { done <- s.close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.halted.given: // those who wait for Pebble may do so for ever, with its locks
+		return s.usable()
+	}
+}
+
+func (s *Store) close() error {
 	s.ops.Wait()
 	s.reclaim.stop()
 	open, err := s.cat.settle()
@@ -200,6 +224,9 @@ func (s signal) isGiven() bool {
 func (s *Store) closeParts() error {
 	s.ready.Store(false) // from here on Pebble returns its errors
 	var errs []error
+	if s.space != nil {
+		s.space.stop()
+	}
 	if s.files != nil {
 		s.files.closeAll()
 	}

@@ -23,9 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var ctx = context.Background()
 
-// testOptions log nothing and reserve nothing.
+// testOptions log nothing, leave no space alone and wait for none.
 func testOptions() Options {
-	return Options{Logger: slog.New(slog.DiscardHandler), Reserve: 1}
+	return Options{Logger: slog.New(slog.DiscardHandler), Reserve: 1, Ballast: -1, Watermark: 100, FullStall: -1}
 }
 
 func openStore(t *testing.T, dir string) *Store {

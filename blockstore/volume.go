@@ -207,7 +207,11 @@ func (v *volume) ready() error {
 		return err
 	}
 	path := v.s.ringPath(lineage)
-	r, err := makeRing(v.s.fs, path, seq)
+	var r *ring
+	err = v.s.space.withBallast(func() error {
+		r, err = makeRing(v.s.fs, path, seq)
+		return err
+	})
 	if err != nil {
 		_ = v.s.fs.Remove(path) // what may be left of it; nothing names it
 		return fmt.Errorf("intent ring of volume %q: %w", v.entry.name, noSpace(err))

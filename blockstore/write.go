@@ -1,27 +1,44 @@
 package blockstore
 
 import (
+	"context"
 	"errors"
 	"sync"
 )
 
 // write stores p at off. Its blocks are locked against other changes for the
-// whole of it.
-func (v *volume) write(p []byte, off int64) error {
+// whole of it, but for when it waits for room.
+func (v *volume) write(ctx context.Context, p []byte, off int64) error {
+	var r room
+	defer v.giveBack(&r)
+	for {
+		n, err := v.writeLocked(p, off, &r)
+		if err == nil {
+			return nil
+		}
+		p, off = p[n:], off+int64(n)
+		if err := v.awaitRoom(ctx, &r, err); err != nil {
+			return err
+		}
+	}
+}
+
+// writeLocked is write until there is no room. It returns how far it came.
+func (v *volume) writeLocked(p []byte, off int64, r *room) (written int, err error) {
 	if err := v.begin(); err != nil {
-		return err
+		return 0, err
 	}
 	start, end := off>>blockShift, (off+int64(len(p))+BlockSize-1)>>blockShift
 	v.locks.lock(start, end)
 	defer v.locks.unlock(start, end)
 	for len(p) > 0 {
 		n := min(len(p), maxIntent<<blockShift-int(off&(BlockSize-1)), RegionSize-int(off&(RegionSize-1)))
-		if err := v.writePiece(p[:n], off); err != nil {
-			return err
+		if err := v.writePiece(p[:n], off, r); err != nil {
+			return written, err
 		}
-		p, off = p[n:], off+int64(n)
+		p, off, written = p[n:], off+int64(n), written+n
 	}
-	return nil
+	return written, nil
 }
 
 // begin prepares a change; while too much is unsynced it waits.
@@ -41,10 +58,10 @@ func (v *volume) begin() error {
 // writePiece writes within one region and one intent. A block that the layer
 // does not hold, or holds uncommitted, is written whole: filled up from what
 // it reads as, never from what the file happens to hold.
-func (v *volume) writePiece(p []byte, off int64) error {
+func (v *volume) writePiece(p []byte, off int64, r *room) error {
 	aligned := off&(BlockSize-1) == 0 && len(p)&(BlockSize-1) == 0
 	for {
-		done, void, err := v.tryWrite(p, off, aligned)
+		done, void, err := v.tryWrite(p, off, aligned, r)
 		if void {
 			err = errors.Join(err, v.flush())
 		}
@@ -95,7 +112,7 @@ func (v *volume) fill(whole *fillBuffer, p []byte, off int64) ([]byte, int64, er
 // void tells that a write failed and left an intent. The file may hold what
 // proves it, so that a recovery would bring back what reads do not show, even
 // over later trims. A commit puts the intent out of force.
-func (v *volume) tryWrite(p []byte, off int64, aligned bool) (done, void bool, err error) {
+func (v *volume) tryWrite(p []byte, off int64, aligned bool, r *room) (done, void bool, err error) {
 	v.gate.RLock()
 	defer v.gate.RUnlock()
 	t := v.top.Load()
@@ -105,12 +122,13 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool) (done, void bool, e
 		return false, false, err
 	}
 	start, end := in>>blockShift, (in+len(p)+BlockSize-1)>>blockShift
-	inPlace := own.committed(start, end)
+	inPlace, first := own.committed(start, end), int64(0)
 	if !inPlace {
 		if !aligned {
 			return false, false, nil
 		}
-		if err := v.s.space.take(int64(len(p))); err != nil {
+		first = own.missing(start, end) << blockShift
+		if err := v.take(r, first); err != nil {
 			return false, false, err
 		}
 		if !v.ring.append(intentData, t.layer.id.version, off>>blockShift, end-start, p) {
@@ -123,6 +141,7 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool) (done, void bool, e
 	if !inPlace && own.mark(start, end, true) {
 		t.dirtied(region, own)
 	}
+	v.used(r, first)
 	v.wrote(int64(len(p)))
 	return true, false, nil
 }
@@ -132,7 +151,7 @@ func (l *layer) write(p []byte, off int64) error {
 	s, at := l.segmentAt(off)
 	h, err := s.acquire(true)
 	if err != nil {
-		return err
+		return noSpace(err)
 	}
 	defer h.release()
 	if !s.unsynced.Load() {

@@ -14,7 +14,7 @@ func (v *volume) writeZeros(ctx context.Context, off, end int64) error {
 			return err
 		}
 		n := min(end-off, int64(len(zeros)))
-		if err := v.write(zeros[:n], off); err != nil {
+		if err := v.write(ctx, zeros[:n], off); err != nil {
 			return err
 		}
 		off += n
@@ -43,7 +43,7 @@ func (v *volume) zero(ctx context.Context, start, end int64) (int64, error) {
 	if start >= end {
 		return start, nil
 	}
-	if err := v.begin(); err != nil {
+	if err := v.beginPatiently(ctx); err != nil {
 		return start, err
 	}
 	for off := start; off < end; {
