@@ -40,6 +40,7 @@ type volumeRecord struct {
 	ImageID string    `json:"imageId,omitempty"`
 	Owner   string    `json:"owner,omitempty"`
 	Epoch   uint64    `json:"epoch"`
+	Quota   int64     `json:"quota,omitempty"` // bytes, 0: none
 }
 
 // lineageRecord is the l record of a lineage.
@@ -549,7 +550,7 @@ func (s *Store) volumeInfo(e *volumeEntry) (VolumeInfo, error) {
 func (e *volumeEntry) infoLocked() VolumeInfo {
 	return VolumeInfo{
 		Name: e.name, ID: e.rec.ID, Size: e.lineage.tip().rec.Size, Created: e.rec.Created,
-		Image: e.rec.Image, ImageID: e.rec.ImageID, Owner: e.rec.Owner, Epoch: e.rec.Epoch, Open: e.users,
+		Image: e.rec.Image, ImageID: e.rec.ImageID, Owner: e.rec.Owner, Epoch: e.rec.Epoch, Quota: e.rec.Quota, Open: e.users,
 		Snapshots: len(e.snapshots),
 	}
 }

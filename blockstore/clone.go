@@ -2,6 +2,7 @@ package blockstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // size), ErrNoSpace (little is left: see Options.Watermark).
 func (s *Store) CreateVolume(_ context.Context, req CloneRequest) (VolumeInfo, error) {
 	var info VolumeInfo
-	if err := checkName("a volume", req.Name); err != nil {
+	if err := errors.Join(checkName("a volume", req.Name), checkQuota(req.Quota)); err != nil {
 		return info, err
 	}
 	end, done, err := s.reserve("volume", "v"+req.Name, req.RequestID, &info)
@@ -59,7 +60,7 @@ func (c *catalogue) newVolumeLocked(req CloneRequest) (*volumeEntry, error) {
 	if c.mu.volumes[req.Name] != nil {
 		return nil, errf(ErrExists, "there is a volume %q already: delete it first or choose another name", req.Name)
 	}
-	e := &volumeEntry{name: req.Name, rec: volumeRecord{ID: newID(), Created: time.Now().UTC(), Owner: req.Owner}}
+	e := &volumeEntry{name: req.Name, rec: volumeRecord{ID: newID(), Created: time.Now().UTC(), Owner: req.Owner, Quota: req.Quota}}
 	parent, version, err := c.originLocked(req, &e.rec)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ type layer struct {
 	dir   string
 
 	sealed atomic.Bool // files are opened read-only
+	use    layerUse    // of a writable layer with a quota
 	// failed is why nothing is read any more: a sync failed, so what the
 	// kernel shows may turn into what the disk has at any time.
 	failed   atomic.Pointer[error]

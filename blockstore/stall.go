@@ -35,7 +35,7 @@ type waiter struct {
 	of    int
 	n     int64
 	since time.Time
-	ready func() bool   // is there something to try again for? May be nil
+	ready func() bool   // is there something to try again for?
 	ok    chan struct{} // closed: go on; of the disk, n bytes are taken
 }
 
@@ -53,6 +53,8 @@ func OnStall(ctx context.Context, stalled func() (wait context.Context, resume f
 // it may wait for more.
 type room struct {
 	disk  int64
+	quota int64 // of layer
+	layer *layer
 	until time.Time // zero: it has not waited yet
 }
 
@@ -60,10 +62,15 @@ type room struct {
 func (v *volume) giveBack(r *room) {
 	v.s.space.gave(r.disk)
 	r.disk = 0
+	r.giveQuota()
 }
 
-// take sees to it that r has n bytes for a first write. Error: a shortage.
-func (v *volume) take(r *room, n int64) error {
+// take sees to it that r has n bytes for a first write to a layer. The gate is
+// held. Errors: a shortage, errUncounted.
+func (v *volume) take(r *room, l *layer, n int64) error {
+	if err := v.takeQuota(r, l, n); err != nil {
+		return err
+	}
 	if more := n - r.disk; more > 0 {
 		if err := v.s.space.take(more); err != nil {
 			return err
@@ -77,11 +84,17 @@ func (v *volume) take(r *room, n int64) error {
 func (v *volume) used(r *room, n int64) {
 	v.s.space.gave(n)
 	r.disk -= n
+	if r.layer != nil {
+		r.quota -= n
+	}
 }
 
 // awaitRoom waits where a change failed for want of room; nil means that it
 // shall be tried again. Other errors it returns as they are.
 func (v *volume) awaitRoom(ctx context.Context, r *room, err error) error {
+	if err == errUncounted {
+		return v.countLayer()
+	}
 	var short *shortage
 	if !errors.As(err, &short) {
 		if !isFull(err) {
@@ -92,17 +105,24 @@ func (v *volume) awaitRoom(ctx context.Context, r *room, err error) error {
 		v.giveBack(r)
 		v.s.space.left.Store(noLeft)
 	}
-	w := &waiter{of: short.of, n: short.n, since: time.Now(), ready: func() bool { return v.usable() != nil }, ok: make(chan struct{})}
+	w := &waiter{of: short.of, n: short.n, since: time.Now(), ok: make(chan struct{})}
+	w.ready = func() bool { return v.usable() != nil || w.of == shortQuota && v.quotaHasRoom(w.n) }
 	if r.until.IsZero() {
 		r.until = w.since.Add(v.s.o.FullStall)
+	}
+	if short.of == shortQuota && !v.atQuota.Swap(true) {
+		v.s.o.Logger.Warn("quota reached: first writes of the volume wait", "volume", v.entry.name, "quota", v.quota.Load())
 	}
 	if waitErr := v.s.space.wait(ctx, w, r.until); waitErr == errOutOfTime {
 		return v.tooLong(short, err)
 	} else if waitErr != nil {
 		return waitErr
 	}
-	if w.of == shortDisk {
+	switch w.of {
+	case shortDisk:
 		r.disk += w.n
+	case shortQuota:
+		v.atQuota.Store(false)
 	}
 	return nil
 }
@@ -123,8 +143,11 @@ func (v *volume) beginPatiently(ctx context.Context) error {
 
 // tooLong is the error of a write that waited for room in vain.
 func (v *volume) tooLong(short *shortage, err error) error {
-	if short.of == shortHost {
+	switch short.of {
+	case shortHost:
 		return errf(ErrNoSpace, "no space left: %v", err)
+	case shortQuota:
+		return v.quotaError()
 	}
 	return v.s.space.fullError()
 }

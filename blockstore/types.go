@@ -31,6 +31,8 @@ type VolumeInfo struct {
 	// Allocated is what the volume itself takes on the host's disk, in bytes
 	// (its own layer, not what it shares with its image).
 	Allocated int64 `json:"allocated"`
+	// Quota bounds the blocks that the volume's own layer holds, in bytes; 0: none.
+	Quota int64 `json:"quota,omitempty"`
 	// Epoch grows each time acknowledged writes may have been lost.
 	Epoch uint64 `json:"epoch"`
 	Open  int    `json:"open"` // handles open on it now
@@ -90,6 +92,7 @@ type CloneRequest struct {
 	Volume    string // with Snapshot: the volume that it is of
 	Snapshot  string
 	Size      int64 // bytes; 0 means the image's size; less than that is refused
+	Quota     int64 // bytes that the volume itself may hold; 0: no bound
 	RequestID string
 	Owner     string
 }

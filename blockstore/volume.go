@@ -23,6 +23,8 @@ type volume struct {
 	ring   *ring        // nil until the first write
 	failed atomic.Pointer[error]
 
+	quota    atomic.Int64 // bytes, see quota.go; 0: none
+	atQuota  atomic.Bool  // told that a write stalls at it
 	unsynced atomic.Int64 // bytes written since the last commit began
 	kicked   atomic.Bool  // a commit was asked for because of them
 	commits  committer
@@ -144,6 +146,7 @@ func (s *Store) detach(e *volumeEntry) error {
 func (s *Store) load(e *volumeEntry) (*volume, error) {
 	v := &volume{s: s, entry: e}
 	s.cat.mu.Lock()
+	v.quota.Store(e.rec.Quota)
 	tip := e.lineage.tip()
 	t := &top{layer: s.layer(layerID{e.lineage.id, tip.number}), size: tip.rec.Size, own: newTable[ownPage](tip.rec.Size), base: s.emptyView()}
 	if l, at := e.lineage.below(); at != nil {

@@ -128,7 +128,7 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool, r *room) (done, voi
 			return false, false, nil
 		}
 		first = own.missing(start, end) << blockShift
-		if err := v.take(r, first); err != nil {
+		if err := v.take(r, t.layer, first); err != nil {
 			return false, false, err
 		}
 		if !v.ring.append(intentData, t.layer.id.version, off>>blockShift, end-start, p) {

@@ -136,9 +136,13 @@ func (v *volume) zeroRun(t *top, own *ownPage, region uint32, block int, pc piec
 	}
 	v.wrote(0)
 	if pc.own {
+		t.layer.freed(int64(pc.end-block) << blockShift)
 		if err := t.layer.punch(at<<blockShift, int64(pc.end-block)<<blockShift); err != nil {
 			// The map says zero: only the room is not given back.
 			v.s.o.Logger.Warn("punch hole failed", "volume", v.entry.name, "err", err)
+		}
+		if v.s.space.waiters.Load() > 0 {
+			v.s.space.wake()
 		}
 	}
 	return true
