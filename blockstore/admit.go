@@ -19,7 +19,7 @@ func (s *space) admit(what string) error {
 	if free >= l.floor {
 		return nil
 	}
-	return errf(ErrNoSpace, "no new %s: the file system of %s has %s free of %s, and below %s none is made, so that those in use can go on; delete volumes or images, free other space, or add a disk",
+	return errf(ErrNoSpace, "no new %s is made: the file system of %s has %s free of %s, and the last %s are kept for the volumes in use; delete volumes or images, free other space, or add a disk",
 		what, s.dir, sizeText(free), sizeText(total), sizeText(l.floor))
 }
 

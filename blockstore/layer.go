@@ -399,26 +399,4 @@ func (t *fileTable) closeAll() {
 }
 
 // allocated returns the bytes that the layer's files take on the host's disk.
-func (l *layer) allocated() (int64, error) {
-	names, err := l.files.fs.List(l.dir)
-	if err != nil {
-		return 0, err
-	}
-	total := int64(0)
-	for _, name := range names {
-		f, err := l.files.fs.Open(filepath.Join(l.dir, name), false)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // being reclaimed
-		}
-		if err != nil {
-			return 0, err
-		}
-		n, err := f.Allocated()
-		f.Close()
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return total, nil
-}
+func (l *layer) allocated() (int64, error) { return allocatedIn(l.files.fs, l.dir) }
