@@ -83,8 +83,10 @@ type conn struct {
 	// c.work and c.pumpRest, made once so that starting them allocates nothing.
 	workFn, pumpFn func()
 
-	requests, received int64     // the reader's counts
-	payloadDeadline    time.Time // the reader's deadline; zero if there is none
+	requests, received int64 // the reader's counts
+	stalls             stalls
+	stalling           atomic.Int64 // requests that wait for room
+	payloadDeadline    time.Time    // the reader's deadline; zero if there is none
 	failures           atomic.Int64
 }
 
@@ -95,6 +97,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.account = newAccount(s.budget, s.o.MaxInFlightBytes)
 	c.in.init(nc)
 	c.hangup.init(c.in.raw)
+	c.initStalls()
 	return c
 }
 
@@ -163,6 +166,7 @@ func (c *conn) broke(error) {
 // finish ends transmission: what was read is answered, then, if the server
 // shuts down, made durable, and the connection is closed.
 func (c *conn) finish(reason error) {
+	c.endStalls()
 	if !orderly(reason) {
 		c.replies.fail(reason) // cancels; what is in flight is not answered
 	}
@@ -214,6 +218,7 @@ func (c *conn) drain() {
 	c.phase.Lock()
 	defer c.phase.Unlock()
 	c.draining.Store(true)
+	c.endStalls()
 	if c.phase.transmission {
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 		return

@@ -53,7 +53,7 @@ func (q *jobQueue) growLocked() {
 }
 
 func (q *jobQueue) startLocked() bool {
-	if q.mu.n == 0 || q.mu.starting || q.mu.workers == q.maxWorkers {
+	if q.mu.n == 0 || q.mu.starting || q.mu.workers >= q.maxWorkers {
 		return false
 	}
 	q.mu.workers++
@@ -79,6 +79,22 @@ func (q *jobQueue) pop(j *job, first bool) (ok, start bool) {
 	q.mu.head = (q.mu.head + 1) % len(q.mu.ring)
 	q.mu.n--
 	return true, q.startLocked()
+}
+
+// lend says that a worker waits for long and does not count meanwhile. It
+// reports whether the caller shall start another one.
+func (q *jobQueue) lend() (start bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.workers--
+	return q.startLocked()
+}
+
+// takeBack ends lend. There may be more workers than allowed for a while.
+func (q *jobQueue) takeBack() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.workers++
 }
 
 // waiting reports whether there are jobs that no worker has.

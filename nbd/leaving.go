@@ -50,6 +50,7 @@ func (s *Server) awaitLeaving(ctx context.Context, c *conn, export string) error
 			if c.leaving() {
 				return errLeftOpening
 			}
+			other.endStalls()
 			select {
 			case <-other.done:
 			case <-time.After(5 * time.Millisecond):
@@ -127,6 +128,7 @@ func (c *conn) noteEnd(reason error) {
 		c.peer.CompareAndSwap(peerThere, peerSaidBye)
 	case !errors.Is(reason, errDraining):
 		c.peer.CompareAndSwap(peerThere, peerGone)
+		c.endStalls() // the client sends them again
 	}
 	c.reading.Store(false)
 }

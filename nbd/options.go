@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"context"
 	"log/slog"
 	"time"
 )
@@ -40,6 +41,13 @@ type Options struct {
 	// ConnectionWorkers is the share of IOWorkers that one connection can
 	// take. Default 32.
 	ConnectionWorkers int
+
+	// OnStall makes the context of device calls, through which a device says
+	// that a write waits for room: it calls stalled as that begins and resume
+	// when it is over, and waits no longer than the context wait lasts, whose
+	// cause becomes the write's error. Default: devices do not say so, and a
+	// write that waits is one that is slow.
+	OnStall func(ctx context.Context, stalled func() (wait context.Context, resume func())) context.Context
 
 	// HandshakeTimeout is how long a client has from connecting to the start
 	// of transmission. Default 10 s.

@@ -95,6 +95,7 @@ func (c *conn) readOn() {
 	defer c.wg.Done()
 	c.role.rest = slowRest
 	if err := c.transmit(); err != errReplaced {
+		c.endStalls() // the reader that was replaced may be in one
 		c.ended <- err
 	}
 }
@@ -117,7 +118,7 @@ func (c *conn) writeInline(j *job) (ok bool, err error) {
 	}
 	start := time.Now()
 	turn := c.role.begin()
-	c.runSlotted(j)
+	c.runSlotted(c.stalls.inline, j)
 	if !c.role.end(turn) {
 		// Not a wait: serve may be the caller, and has to see how it ends.
 		c.tryFlush()

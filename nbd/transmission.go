@@ -307,6 +307,9 @@ func (c *conn) takeWrite(r request) error {
 	if r.length > maxPayload {
 		return c.refuseOversize(r)
 	}
+	if err := c.awaitStalls(); err != nil {
+		return err
+	}
 	c.reserve()
 	j, err := c.takePayload(r)
 	if err != nil {

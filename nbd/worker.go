@@ -1,5 +1,10 @@
 package nbd
 
+import (
+	"context"
+	"errors"
+)
+
 // work is a worker's life: jobs until there are none.
 func (c *conn) work() {
 	defer c.wg.Done()
@@ -40,11 +45,11 @@ func (c *conn) sendReplies() {
 // run does one job and queues its reply. The slot bounds the threads that
 // wait for disks over the whole server.
 func (c *conn) run(j *job) {
+	ctx := c.stalls.worker
 	if mayBeLong(j) {
-		c.long <- struct{}{}
-		defer func() { <-c.long }()
-		c.srv.longSlots <- struct{}{}
-		defer func() { <-c.srv.longSlots }()
+		c.takeLong()
+		defer c.giveLong()
+		ctx = c.stalls.long
 	}
 	c.srv.slots <- struct{}{}
 	if modifies(j.kind) && !c.mayModify() {
@@ -53,7 +58,18 @@ func (c *conn) run(j *job) {
 		c.drop(j)
 		return
 	}
-	c.runSlotted(j)
+	c.runSlotted(ctx, j)
+}
+
+// takeLong waits until the export may have another long call, and the server.
+func (c *conn) takeLong() {
+	c.long <- struct{}{}
+	c.srv.longSlots <- struct{}{}
+}
+
+func (c *conn) giveLong() {
+	<-c.srv.longSlots
+	<-c.long
 }
 
 // mayBeLong says of which device calls one export may have half of all, and
@@ -69,13 +85,17 @@ func mayBeLong(j *job) bool {
 }
 
 // runSlotted is run for who has a slot; it gives the slot back.
-func (c *conn) runSlotted(j *job) {
-	err := c.perform(j)
+func (c *conn) runSlotted(ctx context.Context, j *job) {
+	err := c.perform(ctx, j)
 	<-c.srv.slots
 	if modifies(j.kind) {
 		c.modifying.Add(-1)
 	}
 
+	if errors.Is(err, errAbandoned) {
+		c.drop(j)
+		return
+	}
 	if err != nil {
 		c.free(j.buf, j.cost)
 		c.replyError(j.request, c.deviceError(j.request, err))
@@ -96,25 +116,25 @@ func (c *conn) runSlotted(j *job) {
 const maxPrefetch = 32 << 20
 
 // perform calls the device. Limits were checked by the reader.
-func (c *conn) perform(j *job) error {
-	if err := c.ctx.Err(); err != nil {
+func (c *conn) perform(ctx context.Context, j *job) error {
+	if err := ctx.Err(); err != nil {
 		return err // the connection is dead: nobody waits for this
 	}
 	off, length := int64(j.offset), int64(j.length)
 	fua := j.flags&cmdFlagFUA != 0
 	switch j.kind {
 	case cmdRead:
-		return c.dev.ReadAt(c.ctx, j.buf.b[c.readHeader:c.readHeader+int(length)], off)
+		return c.dev.ReadAt(ctx, j.buf.b[c.readHeader:c.readHeader+int(length)], off)
 	case cmdWrite:
-		return c.dev.WriteAt(c.ctx, j.buf.b[:length], off, fua)
+		return c.dev.WriteAt(ctx, j.buf.b[:length], off, fua)
 	case cmdFlush:
-		return c.dev.Flush(c.ctx)
+		return c.dev.Flush(ctx)
 	case cmdTrim:
-		return c.dev.Trim(c.ctx, off, length, fua)
+		return c.dev.Trim(ctx, off, length, fua)
 	case cmdCache:
-		return c.dev.Prefetch(c.ctx, off, min(length, maxPrefetch))
+		return c.dev.Prefetch(ctx, off, min(length, maxPrefetch))
 	case cmdWriteZeroes:
-		return c.dev.WriteZeroes(c.ctx, off, length, j.flags&cmdFlagNoHole != 0, fua)
+		return c.dev.WriteZeroes(ctx, off, length, j.flags&cmdFlagNoHole != 0, fua)
 	case cmdBlockStatus:
 		return c.blockStatus(j)
 	}
