@@ -23,6 +23,13 @@ func (s *space) admit(what string) error {
 		what, s.dir, sizeText(free), sizeText(total), sizeText(l.floor))
 }
 
+// ImportRoom returns the bytes that imports may take: what is free above the
+// watermark. It may be negative.
+func (s *Store) ImportRoom() (int64, error) {
+	free, _, l, err := s.space.host()
+	return free - l.floor, err
+}
+
 // takeImport asks for n bytes for an import; they are outstanding until gave.
 // An import stops where no new one would begin, and so never makes volumes
 // wait.

@@ -34,7 +34,8 @@
 //	                takes the dirty set
 //	ownPage.mu      the uncommitted set of one region
 //
-// They are taken in this order. Reads take no lock.
+// They are taken in this order. Reads take no lock. space.mu is taken last; a
+// write that waits for room holds none of them.
 //
 // # Where to find what
 //
@@ -44,6 +45,9 @@
 //	                             descriptor is closed under its user
 //	store.go catalogue.go        opening, names, clones, deletes
 //	read.go write.go zero.go     the data's way
+//	space.go stall.go quota.go   room on the host's disk, and waiting for it
+//	ballast.go metafs.go         metadata on a full disk
+//	admit.go usage.go            watermarks, and what the store takes
 //	ring.go recover.go           the intent ring and what a kill leaves
 //	commit.go seal.go            one committer for each volume
 //	import.go verify.go reclaim.go

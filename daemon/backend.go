@@ -4,8 +4,6 @@ import (
 	"context"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 )
@@ -51,7 +49,7 @@ func (b *backend) Status(ctx context.Context) (v1.Status, error) {
 	if err != nil {
 		return v1.Status{}, err
 	}
-	free, total, err := space(b.d.dir)
+	space, err := b.Space(ctx)
 	return v1.Status{
 		PID:     os.Getpid(),
 		Started: b.d.started,
@@ -59,17 +57,8 @@ func (b *backend) Status(ctx context.Context) (v1.Status, error) {
 		NBD:     b.nbd,
 		Images:  len(images),
 		Volumes: len(volumes),
-		Free:    free,
-		Total:   total,
+		Free:    space.Free,
+		Total:   space.Total,
+		Space:   space,
 	}, err
-}
-
-// space returns the bytes that the file system of path has free for us and
-// altogether.
-func space(path string) (free, total int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return 0, 0, &os.PathError{Op: "statfs", Path: path, Err: err}
-	}
-	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }

@@ -27,6 +27,8 @@ type Options struct {
 	// Conversions bounds how many of them run a converter; each may take up to
 	// 1 GiB of memory. Default 4.
 	Conversions int
+	// Store tunes the block store; its Logger is the daemon's.
+	Store blockstore.Options
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
@@ -79,7 +81,8 @@ func Open(dir string, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := blockstore.Open(blocks, blockstore.Options{Logger: o.Logger})
+	o.Store.Logger = o.Logger
+	store, err := blockstore.Open(blocks, o.Store)
 	if err != nil {
 		return nil, err
 	}

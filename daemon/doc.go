@@ -17,7 +17,8 @@
 //
 // Stop, on SIGTERM or SIGINT: NBD first (requests that were read are answered,
 // then connections close; a kernel client reconnects after a closed connection
-// and gives up after an error reply), then the API (short requests end, long
+// and gives up after an error reply; writes that wait for space are not
+// answered), then the API (short requests end, long
 // work is cancelled after [Options.DrainTimeout]), then the socket's file, then
 // the store. A second signal cuts the waiting short; the store is closed all
 // the same.

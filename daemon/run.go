@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"goldstream/api/v1"
+	"goldstream/blockstore"
 	"goldstream/jail"
 	"goldstream/nbd"
 )
@@ -95,7 +96,7 @@ func (r *running) closeListeners() {
 
 func (r *running) serve(sock net.Listener) {
 	e := newExports(r.d.store)
-	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log})
+	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall})
 	r.ends = make(chan error, len(r.lns))
 	for _, ln := range r.lns {
 		go func() { r.ends <- r.nbd.Serve(context.Background(), ln) }()
@@ -124,7 +125,8 @@ func (r *running) drain() error {
 	ctx, cancel := r.timeout()
 	if err := r.nbd.Shutdown(ctx); err != nil {
 		r.d.log.Warn("NBD connections are cut off", slog.Any("error", err))
-		r.nbd.Close()
+		r.d.store.EndStalls() // flushes may wait for space
+		r.cutOff()
 	}
 	cancel()
 	for range r.lns {
@@ -135,6 +137,21 @@ func (r *running) drain() error {
 	err := r.api.drain(ctx)
 	r.d.log.Info("stopped", "took", time.Since(start).Round(time.Millisecond))
 	return err
+}
+
+// cutOff waits until the connections are closed, for a while: a device call
+// that waits for metadata which stands still for good never returns.
+func (r *running) cutOff() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		r.nbd.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(cleanupTimeout):
+		r.d.log.Warn("requests that do not end are left to the end of the process")
+	}
 }
 
 // timeout returns a context for one part of the drain.

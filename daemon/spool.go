@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	spoolPiece   = 1 << 20
-	spoolCheck   = 64 << 20 // bytes between two looks at the free space
-	spoolReserve = 1 << 30  // bytes that stay free, or a twentieth if that is less
+	spoolPiece = 1 << 20
+	spoolCheck = 64 << 20 // bytes between two looks at the free space
 )
 
 // tmp is the directory for what lives no longer than this process; the next
@@ -24,14 +23,14 @@ const (
 func (d *Daemon) tmp() string { return filepath.Join(d.dir, "tmp") }
 
 // spool copies r into a temporary file without a name and returns it at its
-// beginning. It leaves the file system a reserve: volumes in service need it
-// more.
+// beginning. It leaves the file system what an import leaves it: volumes in
+// service need it more.
 func (d *Daemon) spool(ctx context.Context, r io.Reader, size int64, progress func(blockstore.Progress)) (*os.File, error) {
 	f, err := unnamedFile(d.tmp())
 	if err != nil {
 		return nil, err
 	}
-	s := spooling{f: f, r: r, dir: d.dir, size: size, progress: progress}
+	s := spooling{f: f, r: r, dir: d.dir, store: d.store, size: size, progress: progress}
 	err = s.run(ctx)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -63,6 +62,7 @@ type spooling struct {
 	f        *os.File
 	r        io.Reader
 	dir      string
+	store    *blockstore.Store
 	size     int64 // of the input, or -1
 	done     int64
 	checked  int64
@@ -109,13 +109,13 @@ func (s *spooling) put(ctx context.Context, p []byte) error {
 	return err
 }
 
-// room tells whether n more bytes leave the reserve alone.
+// room tells whether n more bytes leave enough free.
 func (s *spooling) room(n int64) error {
-	free, total, err := space(s.dir)
+	room, err := s.store.ImportRoom()
 	if err != nil {
 		return err
 	}
-	if free-n < min(spoolReserve, total/20) {
+	if n > room {
 		return s.full(blockstore.ErrNoSpace)
 	}
 	return nil

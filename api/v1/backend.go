@@ -40,6 +40,7 @@ type VolumeBackend interface {
 	Volumes(ctx context.Context) ([]blockstore.VolumeInfo, error)
 	Volume(ctx context.Context, name string) (blockstore.VolumeInfo, error)
 	GrowVolume(ctx context.Context, name string, size int64) (blockstore.VolumeInfo, error)
+	SetQuota(ctx context.Context, name string, quota int64) (blockstore.VolumeInfo, error)
 	DeleteVolume(ctx context.Context, name, requestID string) error
 	// RetireVolume deletes a volume that can be restored for as long as keep.
 	RetireVolume(ctx context.Context, name string, keep time.Duration, requestID string) error

@@ -110,6 +110,12 @@ func (c *Client) GrowVolume(ctx context.Context, name string, size int64) (v blo
 	return v, err
 }
 
+// SetQuota bounds the bytes that the volume itself may hold; 0 lifts the bound.
+func (c *Client) SetQuota(ctx context.Context, name string, quota int64) (v blockstore.VolumeInfo, err error) {
+	err = c.call(ctx, http.MethodPost, volumePath(name, "/quota"), QuotaRequest{Quota: quota}, &v)
+	return v, err
+}
+
 // DeleteVolume deletes a volume.
 func (c *Client) DeleteVolume(ctx context.Context, name string, opts ...Option) error {
 	return c.call(ctx, http.MethodDelete, volumePath(name, ""), nil, nil, opts...)

@@ -23,9 +23,10 @@
 //	POST   /v1/images/{name}/capture   JSON {volume, snapshot}                    NDJSON
 //	DELETE /v1/images/{name}
 //	GET    /v1/volumes
-//	POST   /v1/volumes                 JSON {name, image, size, volume, snapshot}
+//	POST   /v1/volumes                 JSON {name, image, size, quota, volume, snapshot}
 //	GET    /v1/volumes/{name}
 //	POST   /v1/volumes/{name}/grow     JSON {size}
+//	POST   /v1/volumes/{name}/quota    JSON {quota}
 //	DELETE /v1/volumes/{name}          ?keep=72h retires it for that time
 //	POST   /v1/volumes/{name}/rollback JSON {snapshot, as, owner, disconnect}
 //	GET    /v1/volumes/{name}/snapshots

@@ -13,6 +13,7 @@ func (s *server) routeVolumes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/volumes", s.answer(s.createVolume))
 	mux.HandleFunc("GET /v1/volumes/{name}", s.answer(s.inspectVolume))
 	mux.HandleFunc("POST /v1/volumes/{name}/grow", s.answer(s.growVolume))
+	mux.HandleFunc("POST /v1/volumes/{name}/quota", s.answer(s.setQuota))
 	mux.HandleFunc("DELETE /v1/volumes/{name}", s.answer(s.deleteVolume, "keep"))
 }
 
@@ -36,6 +37,7 @@ func (s *server) createVolume(w http.ResponseWriter, r *http.Request) (any, erro
 		Volume:    body.Volume,
 		Snapshot:  body.Snapshot,
 		Size:      body.Size,
+		Quota:     body.Quota,
 		Owner:     body.Owner,
 		RequestID: requestID(r),
 	})
@@ -47,6 +49,14 @@ func (s *server) growVolume(w http.ResponseWriter, r *http.Request) (any, error)
 		return nil, err
 	}
 	return s.backend.GrowVolume(r.Context(), r.PathValue("name"), body.Size)
+}
+
+func (s *server) setQuota(w http.ResponseWriter, r *http.Request) (any, error) {
+	var body QuotaRequest
+	if err := readJSON(w, r, &body); err != nil {
+		return nil, err
+	}
+	return s.backend.SetQuota(r.Context(), r.PathValue("name"), body.Quota)
 }
 
 func (s *server) deleteVolume(_ http.ResponseWriter, r *http.Request) (any, error) {

@@ -41,6 +41,8 @@ type Status struct {
 	Volumes int       `json:"volumes"`
 	Free    int64     `json:"free"`  // bytes free on the data directory's file system
 	Total   int64     `json:"total"` // bytes it has
+
+	Space blockstore.SpaceInfo `json:"space"`
 }
 
 // ImageList answers GET /v1/images.
@@ -87,7 +89,13 @@ type CreateRequest struct {
 	Volume   string `json:"volume,omitempty"`
 	Snapshot string `json:"snapshot,omitempty"`
 	Size     int64  `json:"size,omitempty"`
+	Quota    int64  `json:"quota,omitempty"` // bytes that the volume itself may hold; 0: no bound
 	Owner    string `json:"owner,omitempty"`
+}
+
+// QuotaRequest asks for another quota in bytes; 0 means none.
+type QuotaRequest struct {
+	Quota int64 `json:"quota"`
 }
 
 // GrowRequest asks for a larger volume.

@@ -619,7 +619,7 @@ func TestHelpHasExamples(t *testing.T) {
 	for _, words := range []string{
 		"serve", "status", "version", "completion", "space",
 		"image import", "image list", "image inspect", "image export", "image verify", "image delete", "image capture",
-		"volume create", "volume list", "volume inspect", "volume grow", "volume delete", "volume restore", "volume purge", "volume rollback",
+		"volume create", "volume list", "volume inspect", "volume grow", "volume set", "volume delete", "volume restore", "volume purge", "volume rollback",
 		"snapshot create", "snapshot list", "snapshot delete", "snapshot prune", "snapshot export",
 	} {
 		out := h.must(append(strings.Fields(words), "--help")...)

@@ -3,7 +3,7 @@
 //
 //	goldstream serve
 //	goldstream image  import|list|inspect|export|verify|delete|capture
-//	goldstream volume create|list|inspect|grow|delete|restore|purge|rollback
+//	goldstream volume create|list|inspect|grow|set|delete|restore|purge|rollback
 //	goldstream snapshot create|list|delete|prune|export
 //	goldstream space|status|version|completion
 //

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"goldstream/blockstore"
 	"goldstream/daemon"
 )
 
@@ -29,6 +30,10 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
+			&cli.StringFlag{Name: "reserve", Usage: "free space that first writes of blocks leave alone, a `SIZE` (default: 2GiB, or 2 % of the disk if that is more; less on small disks)"},
+			&cli.StringFlag{Name: "ballast", Usage: "file given up when another program fills the disk, a `SIZE`, or none (default: 256MiB; less on small disks)"},
+			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; less than what clients wait", Value: time.Minute},
+			&cli.IntFlag{Name: "watermark", Usage: "how full the disk may be, in `PERCENT`, before new volumes and images are refused", Value: 90},
 		},
 	}
 	cmd := c.command()
@@ -58,6 +63,10 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	store, err := storeOptions(c)
+	if err != nil {
+		return err
+	}
 	nbd, err := listeners(c)
 	if err != nil {
 		return err
@@ -71,6 +80,7 @@ func serve(c *cli.Context) (err error) {
 		Version:      programVersion(),
 		Logger:       log,
 		DrainTimeout: c.Duration("drain-timeout"),
+		Store:        store,
 	})
 	if err != nil {
 		return err
@@ -83,6 +93,37 @@ func serve(c *cli.Context) (err error) {
 		}
 		fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", programVersion(), strings.Join(uris, " "))
 	}})
+}
+
+// storeOptions reads the flags that tune the store.
+func storeOptions(c *cli.Context) (o blockstore.Options, err error) {
+	if s := c.String("reserve"); s != "" {
+		if o.Reserve, err = parseSize(s); err != nil {
+			return o, err
+		}
+		if o.Reserve == 0 {
+			return o, usagef("--reserve %s: metadata would meet a full disk: keep some space", s)
+		}
+	}
+	switch s := c.String("ballast"); s {
+	case "":
+	case "none":
+		o.Ballast = -1
+	default:
+		if o.Ballast, err = parseSize(s); err != nil {
+			return o, err
+		}
+		if o.Ballast == 0 {
+			o.Ballast = -1
+		}
+	}
+	if o.FullStall = c.Duration("full-stall"); o.FullStall <= 0 {
+		o.FullStall = -1 // at once
+	}
+	if o.Watermark = c.Int("watermark"); o.Watermark < 1 || o.Watermark > 100 {
+		return o, usagef("--watermark %d: it is a percentage, 1 to 100", o.Watermark)
+	}
+	return o, nil
 }
 
 // listeners are checked before the data is opened.

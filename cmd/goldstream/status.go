@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"goldstream/api/v1"
+	"goldstream/blockstore"
 )
 
 func statusCommand() *cli.Command {
@@ -35,9 +36,40 @@ func showStatus(c *call) error {
 				{"images", fmt.Sprint(s.Images)},
 				{"volumes", fmt.Sprint(s.Volumes)},
 				{"free", humanSize(s.Free) + " of " + humanSize(s.Total)},
+				{"space", spaceState(s.Space)},
+				{"reserve", humanSize(s.Space.Reserve)},
+				{"ballast", ballastText(s.Space.Ballast)},
+				{"allocated", humanSize(s.Space.Allocated)},
+				{"metadata", humanSize(s.Space.Metadata)},
+				{"provisioned", fmt.Sprintf("%s, %.1f times the disk", humanSize(s.Space.Provisioned), s.Space.Overcommit)},
 			})
 		})
 	})
+}
+
+// spaceState says how full the store is and what that means.
+func spaceState(s blockstore.SpaceInfo) string {
+	text := s.State
+	switch s.State {
+	case blockstore.SpaceLow:
+		text += ": no new volumes and images below " + humanSize(s.RefuseBelow)
+	case blockstore.SpaceFull:
+		text += ": first writes of blocks wait"
+	}
+	if s.MetadataWaits {
+		text += ", flushes and deletes too"
+	}
+	if s.Stalled > 0 {
+		text += fmt.Sprintf(" (%d writes wait now)", s.Stalled)
+	}
+	return text
+}
+
+func ballastText(n int64) string {
+	if n == 0 {
+		return "none"
+	}
+	return humanSize(n)
 }
 
 func versionOf() v1.Version {

@@ -25,7 +25,7 @@ func volumeCommands() []*cli.Command {
 				&cli.StringFlag{Name: "image", Usage: "golden `IMAGE` to clone; without this or --snapshot the volume is empty"},
 				&cli.StringFlag{Name: "snapshot", Usage: "`VOLUME/NAME` of a snapshot to clone"},
 				size("`SIZE`, such as 40GiB (default: that of what is cloned)"),
-				ownerFlag(), requestIDFlag(),
+				quotaFlag(), ownerFlag(), requestIDFlag(),
 			},
 			action: createVolume,
 		},
@@ -45,6 +45,12 @@ func volumeCommands() []*cli.Command {
 			examples: []string{"goldstream volume grow web-1 --size 80GiB"},
 			flags:    []cli.Flag{size("new `SIZE`, such as 80GiB")},
 			action:   growVolume, complete: names{volumeNames},
+		},
+		{
+			name: "set", args: "NAME", usage: "change what a volume may take",
+			examples: []string{"goldstream volume set web-1 --quota 20GiB", "goldstream volume set web-1 --quota none"},
+			flags:    []cli.Flag{quotaFlag()},
+			action:   setVolume, complete: names{volumeNames},
 		},
 		{
 			name: "delete", args: "NAME", usage: "delete a volume and its snapshots",
@@ -101,6 +107,13 @@ func createVolume(c *call) error {
 			return err
 		}
 		req.Size = size
+	}
+	if c.IsSet("quota") {
+		quota, err := parseQuota(c.String("quota"))
+		if err != nil {
+			return err
+		}
+		req.Quota = quota
 	}
 	if c.IsSet("snapshot") {
 		var ok bool
@@ -163,6 +176,7 @@ func (c *call) printVolume(v blockstore.VolumeInfo) error {
 			{"id", v.ID},
 			{"size", exactSize(v.Size)},
 			{"own data", exactSize(v.Allocated)},
+			{"quota", quotaText(v.Quota)},
 			{"image", v.Image},
 			{"image id", v.ImageID},
 			{"snapshots", fmt.Sprint(v.Snapshots)},
@@ -184,6 +198,46 @@ func growVolume(c *call) error {
 	}
 	return c.with(false, func(client *v1.Client) error {
 		info, err := client.GrowVolume(c.ctx, c.arg(0), size)
+		if err != nil {
+			return err
+		}
+		return c.printVolume(info)
+	})
+}
+
+func quotaFlag() cli.Flag {
+	return &cli.StringFlag{Name: "quota", Usage: "most that the volume itself may hold, beside its image: a `SIZE`, such as 20GiB, or none"}
+}
+
+// parseQuota reads a size, or "none", which is 0.
+func parseQuota(s string) (int64, error) {
+	if s == "none" {
+		return 0, nil
+	}
+	n, err := parseSize(s)
+	if err == nil && n == 0 {
+		err = usagef("a quota of nothing would let the volume hold nothing: write none for no quota")
+	}
+	return n, err
+}
+
+func quotaText(quota int64) string {
+	if quota == 0 {
+		return "none"
+	}
+	return exactSize(quota)
+}
+
+func setVolume(c *call) error {
+	if !c.IsSet("quota") {
+		return usagef("volume set: say what to change, with --quota")
+	}
+	quota, err := parseQuota(c.String("quota"))
+	if err != nil {
+		return err
+	}
+	return c.with(false, func(client *v1.Client) error {
+		info, err := client.SetQuota(c.ctx, c.arg(0), quota)
 		if err != nil {
 			return err
 		}

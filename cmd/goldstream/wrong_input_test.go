@@ -90,7 +90,7 @@ func TestWrongImages(t *testing.T) {
 func TestFullDiskDuringImport(t *testing.T) {
 	h := newHouse(t)
 	dir := shortTempDir(t)
-	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=320m"), "mounting needs root")
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=80m"), "mounting needs root")
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
 	h.data = filepath.Join(dir, "data")
 	big, small := filepath.Join(filepath.Dir(dir), filepath.Base(dir)+".big"), filepath.Join(filepath.Dir(dir), filepath.Base(dir)+".small")
