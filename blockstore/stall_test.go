@@ -19,11 +19,12 @@ type diskFS struct {
 	hookedFS
 	free, total atomic.Int64
 	least       atomic.Int64 // that free ever was
-	books       sync.Mutex   // one change at a time, for it is seen in what its file takes
+	mu          sync.Mutex
+	held        map[string]map[int64]bool // blocks of each file
 }
 
 func newDiskFS(free, total int64) *diskFS {
-	fs := &diskFS{}
+	fs := &diskFS{held: map[string]map[int64]bool{}}
 	fs.free.Store(free)
 	fs.total.Store(total)
 	fs.least.Store(math.MaxInt64)
@@ -34,45 +35,61 @@ func (f *diskFS) Free(string) (free, total int64, err error) {
 	return f.free.Load(), f.total.Load(), nil
 }
 
-func (f *diskFS) Create(path string) (file, error) { return f.count(f.hookedFS.Create(path)) }
+func (f *diskFS) Create(path string) (file, error) { return f.count(path)(f.hookedFS.Create(path)) }
 func (f *diskFS) Open(path string, write bool) (file, error) {
-	return f.count(f.hookedFS.Open(path, write))
+	return f.count(path)(f.hookedFS.Open(path, write))
 }
 
-func (f *diskFS) count(inner file, err error) (file, error) {
-	if err != nil {
-		return nil, err
+func (f *diskFS) count(path string) func(file, error) (file, error) {
+	return func(inner file, err error) (file, error) {
+		if err != nil {
+			return nil, err
+		}
+		return diskFile{inner, f, path}, nil
 	}
-	return diskFile{inner, f}, nil
 }
 
 type diskFile struct {
 	file
-	fs *diskFS
+	fs   *diskFS
+	path string
 }
 
-// counted keeps the books of one change of the file.
-func (f diskFile) counted(change func() error) error {
-	f.fs.books.Lock()
-	defer f.fs.books.Unlock()
-	before, err := f.Allocated()
-	if err != nil {
-		return err
+// book notes that the blocks of a range are held, or no longer. The host's own
+// books are not exact: a file takes some blocks for itself.
+func (f diskFile) book(off, n int64, hold bool) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	held := f.fs.held[f.path]
+	if held == nil {
+		held = map[int64]bool{}
+		f.fs.held[f.path] = held
 	}
-	err = change()
-	after, statErr := f.Allocated()
-	free := f.fs.free.Add(before - after)
-	for old := f.fs.least.Load(); free < old && !f.fs.least.CompareAndSwap(old, free); old = f.fs.least.Load() {
+	for block := off >> blockShift; block<<blockShift < off+n; block++ {
+		if held[block] == hold {
+			continue
+		}
+		if hold {
+			held[block] = true
+			f.fs.least.Store(min(f.fs.least.Load(), f.fs.free.Add(-BlockSize)))
+		} else {
+			delete(held, block)
+			f.fs.free.Add(BlockSize)
+		}
 	}
-	return errors.Join(err, statErr)
 }
 
 func (f diskFile) WriteAt(p []byte, off int64) error {
-	return f.counted(func() error { return f.file.WriteAt(p, off) })
+	f.book(off, int64(len(p)), true)
+	return f.file.WriteAt(p, off)
 }
 
 func (f diskFile) Punch(off, n int64) error {
-	return f.counted(func() error { return f.file.Punch(off, n) })
+	err := f.file.Punch(off, n)
+	if err == nil {
+		f.book(off, n, false)
+	}
+	return err
 }
 
 // fullDisk opens a store with a volume "v" of 1 GiB on a disk where blocks
@@ -89,7 +106,7 @@ func fullDisk(t *testing.T, blocks int64, stall time.Duration) (*Store, *Disk, *
 	fs.free.Add(1 << 30) // a new volume wants more
 	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 30})
 	require.NoError(t, err)
-	fs.free.Add(-1 << 30)
+	fs.free.Store(reserve + blocks*BlockSize) // what the store's own files took is not the test's
 	s.space.look()
 	return s, openVolume(t, s, "v"), fs
 }
