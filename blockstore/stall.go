@@ -97,7 +97,7 @@ func (v *volume) awaitRoom(ctx context.Context, r *room, err error) error {
 	}
 	var short *shortage
 	if !errors.As(err, &short) {
-		if !isFull(err) {
+		if !isFull(err) || errors.Is(err, ErrFailed) { // no room will mend that
 			return err
 		}
 		// The allowance, and what the write has taken of it, were nothing worth.
