@@ -449,13 +449,15 @@ func (c *catalogue) shut() {
 }
 
 // settle commits what volumes that are still open have written, ends their
-// commits in the background, and names all handles that are open.
+// commits in the background, and names all handles that are open. A volume that
+// failed may be open without any.
 func (c *catalogue) settle() (open []string, err error) {
 	c.mu.Lock()
 	var volumes []*volumeEntry
 	for name, e := range c.mu.volumes {
+		volumes = append(volumes, e)
 		if e.users > 0 {
-			open, volumes = append(open, "volume "+name), append(volumes, e)
+			open = append(open, "volume "+name)
 		}
 	}
 	for _, called := range c.mu.readers {
@@ -466,7 +468,10 @@ func (c *catalogue) settle() (open []string, err error) {
 	for _, e := range volumes {
 		e.mu.Lock()
 		if e.open != nil {
-			err = errors.Join(err, e.open.settle())
+			failed := e.open.settle()
+			if e.refs > 0 { // else who closed it last was told
+				err = errors.Join(err, failed)
+			}
 		}
 		e.mu.Unlock()
 	}

@@ -13,8 +13,13 @@
 //
 // The layers of one volume form a lineage and are numbered by version. A seal
 // raises the version; a clone starts a new lineage whose parent is (lineage,
-// version). A golden image is a name for a sealed version. An OS volume is a
-// name for a lineage, whose highest version (the tip) is writable.
+// version). A golden image is a name for a sealed version, a snapshot one that
+// belongs to a volume. An OS volume is a name for a lineage, whose highest
+// version (the tip) is writable; a rollback moves it to a new lineage.
+//
+// A version is needed while it has a name, a lineage branches from it, it is
+// open, or it is the tip of a volume. With its last name it is doomed, and when
+// it is not needed any more, absorbed by the version after it.
 //
 // # Two crashes, two promises
 //
@@ -26,16 +31,17 @@
 //
 // # Who locks what
 //
-//	catalogue.mu    names, lineages, references; never held over a commit
 //	volumeEntry.mu  opening and closing the volume
 //	rangeLock       blocks of one write, trim or zeroing
+//	committer       one commit, seal or growth of a volume at a time
 //	volume.gate     shared by every write from map lookup to dirty mark;
 //	                exclusive for the instant in which a commit or a seal
 //	                takes the dirty set
+//	catalogue.mu    names, lineages, versions; never held over a commit
 //	ownPage.mu      the uncommitted set of one region
 //
-// They are taken in this order. Reads take no lock. space.mu is taken last; a
-// write that waits for room holds none of them.
+// They are taken in this order; top.mu, views, layers and space.mu are taken
+// last. Reads take no lock (read.go), and a write that waits for room holds none.
 //
 // # Where to find what
 //
@@ -43,12 +49,17 @@
 //	page.go view.go own.go       extent maps in memory
 //	file.go layer.go             files, and handles counted so that no
 //	                             descriptor is closed under its user
-//	store.go catalogue.go        opening, names, clones, deletes
+//	store.go catalogue.go        opening, names
+//	version.go clone.go          versions and what holds them; clones, deletes
+//	snapshot.go rollback.go      snapshots, and back to them
+//	retire.go retention.go       deleted volumes that come back, old snapshots
 //	read.go write.go zero.go     the data's way
 //	space.go stall.go quota.go   room on the host's disk, and waiting for it
 //	ballast.go metafs.go         metadata on a full disk
-//	admit.go usage.go            watermarks, and what the store takes
+//	admit.go fullness.go         watermarks, and how full the store is
+//	usage.go                     what each disk takes and shares
 //	ring.go recover.go           the intent ring and what a kill leaves
 //	commit.go seal.go            one committer for each volume
-//	import.go verify.go reclaim.go
+//	reclaim.go absorb.go         giving back what nothing needs
+//	import.go verify.go strays.go
 package blockstore

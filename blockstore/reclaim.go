@@ -63,6 +63,9 @@ func (r *reclaimer) run() {
 	defer close(r.done)
 	tick := time.NewTicker(reclaimEvery)
 	defer tick.Stop()
+	if err := r.s.reportStrays(); err != nil {
+		r.s.o.Logger.Warn("cannot look for files without a record", "err", err)
+	}
 	for {
 		select {
 		case <-r.quit:

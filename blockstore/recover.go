@@ -107,33 +107,70 @@ func (v *volume) replay(entries []intent, seq uint64, pins []pin) (d *dirtySet, 
 		}
 	}()
 	slices.SortFunc(entries, func(a, b intent) int { return int(int64(b.seq - a.seq)) })
-	decided := map[int64]bool{}
+	decided := map[uint32]*blockSet{}
 	for _, e := range entries {
 		d.seq = max(d.seq, e.seq)
-		if e.version != t.layer.id.version {
+		if e.version != t.layer.id.version || e.block < 0 {
 			continue // sealed since
 		}
-		for i := range e.blocks {
-			block := e.block + int64(i)
-			if decided[block] || block < 0 || block >= blocksOf(t.size) {
-				continue
+		end := min(e.block+int64(e.blocks), blocksOf(t.size))
+		for at := e.block; at < end; {
+			region := uint32(at >> (regionShift - blockShift))
+			stop := min(end, int64(region+1)<<(regionShift-blockShift))
+			if decided[region] == nil {
+				decided[region] = new(blockSet)
 			}
-			if holds, err := e.holds(pins, i); err != nil {
-				return nil, 0, err
-			} else if !holds {
-				continue
-			}
-			decided[block] = true
-			if err := v.settleBlock(d, block, e.kind == intentData); err != nil {
+			n, err := v.settleRuns(d, pins, e, region, at, stop, decided[region])
+			if err != nil {
 				return nil, 0, err
 			}
+			blocks += n
+			at = stop
 		}
 	}
 	for _, p := range d.regions {
 		p.take()
 	}
-	return d, len(decided), nil
+	return d, blocks, nil
 }
+
+// settleRuns marks what an entry proves of the blocks from at to stop, which
+// are of one region, but for those that a newer entry has decided.
+func (v *volume) settleRuns(d *dirtySet, pins []pin, e intent, region uint32, at, stop int64, decided *blockSet) (blocks int, err error) {
+	var p *ownPage
+	base := int64(region) << (regionShift - blockShift)
+	for at < stop {
+		start := int(at - base)
+		end := start
+		for ; base+int64(end) < stop && !decided.has(end); end++ {
+			if holds, err := e.holds(pins, int(base+int64(end)-e.block)); err != nil {
+				return 0, err
+			} else if !holds {
+				break
+			}
+		}
+		if end == start {
+			at++
+			continue
+		}
+		if p == nil {
+			if p, err = d.top.writableOwn(v.s, region); err != nil {
+				return 0, err
+			}
+			d.regions[region] = p
+		}
+		p.mark(start, end, e.kind == intentData)
+		setBits((*[regionBlocks / 64]uint64)(decided), start, end, true)
+		blocks += end - start
+		at = base + int64(end)
+	}
+	return blocks, nil
+}
+
+// blockSet is a set of the blocks of a region.
+type blockSet [regionBlocks / 64]uint64
+
+func (s *blockSet) has(block int) bool { return s[block/64]>>(block%64)&1 == 1 }
 
 // holds tells whether an entry says how block i of it stands now. A block
 // that cannot be read is an error, not a no: what was acknowledged may be there.
@@ -151,16 +188,4 @@ func (e intent) holds(pins []pin, i int) (bool, error) {
 		return blockSum(b[:]) == e.sums[i], err
 	}
 	return false, nil // the file was never made
-}
-
-func (v *volume) settleBlock(d *dirtySet, block int64, data bool) error {
-	region := uint32(block >> (regionShift - blockShift))
-	p, err := d.top.writableOwn(v.s, region)
-	if err != nil {
-		return err
-	}
-	in := int(block & (regionBlocks - 1))
-	p.mark(in, in+1, data)
-	d.regions[region] = p
-	return nil
 }

@@ -90,7 +90,7 @@ func (v *view) page(region uint32) (*page, error) {
 	}
 	p := zeroPage
 	if depth > 0 || len(c.layers) > 0 {
-		p = &cachedPage{page: newPage(c, depth, v.s.layer)}
+		p = &cachedPage{page: newPage(c, depth, v.s.sealedLayer)}
 	}
 	slot := v.pages.slot(region)
 	if slot.CompareAndSwap(nil, p) && p != zeroPage {
@@ -208,6 +208,14 @@ func (s *Store) layer(id layerID) *layer {
 		l = &layer{id: id, files: s.files, dir: filepath.Join(s.layersDir(), layerDir(id))}
 		s.layers.m[id] = l
 	}
+	return l
+}
+
+// sealedLayer is layer for one that is sealed: its files are opened read-only
+// from now on.
+func (s *Store) sealedLayer(id layerID) *layer {
+	l := s.layer(id)
+	l.sealed.Store(true)
 	return l
 }
 

@@ -127,14 +127,15 @@ func (s *Store) detach(e *volumeEntry) error {
 	e.mu.Lock()
 	var err error
 	if e.refs--; e.refs == 0 {
-		if e.open.failed.Load() == nil {
+		if e.open.usable() == nil {
 			err = e.open.close()
 		}
 		// A volume that failed stays open: another open would forget that it did.
-		if failed := e.open.failed.Load(); failed != nil {
-			err = *failed
-		} else {
+		// So does one of a store that failed: who connects again can read it.
+		if failed := e.open.usable(); failed == nil {
 			e.open = nil
+		} else if e.open.prepare.done.Load() { // something was written
+			err = failed
 		}
 	}
 	e.mu.Unlock()
