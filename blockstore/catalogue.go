@@ -96,9 +96,10 @@ type catalogue struct {
 		volumes  map[string]*volumeEntry
 		retired  map[string]*volumeEntry // by ID
 		lineages map[uint64]*lineage
-		readers  map[*Disk]string  // open handles on sealed versions
-		doomed   map[*lineage]bool // that may have something to free
-		reserved map[string]bool   // names being made or deleted: "i…", "v…", "r…"
+		readers  map[*Disk]string    // open handles on sealed versions
+		doomed   map[*lineage]bool   // that may have something to free
+		failures map[uint64]*failure // of lineages whose top failed (failure.go)
+		reserved map[string]bool     // names being made or deleted: "i…", "v…", "r…"
 	}
 }
 
@@ -110,8 +111,9 @@ func loadCatalogue(s *Store) (*catalogue, error) {
 	c.mu.lineages = map[uint64]*lineage{}
 	c.mu.readers = map[*Disk]string{}
 	c.mu.doomed = map[*lineage]bool{}
+	c.mu.failures = map[uint64]*failure{}
 	c.mu.reserved = map[string]bool{}
-	for _, load := range []func() error{c.loadLineages, c.loadVersions, c.loadParents, c.loadImages, c.loadVolumes, c.loadRetired, c.loadSnapshots} {
+	for _, load := range []func() error{c.loadLineages, c.loadVersions, c.loadParents, c.loadImages, c.loadVolumes, c.loadRetired, c.loadSnapshots, c.loadFailures} {
 		if err := load(); err != nil {
 			return nil, err
 		}
@@ -532,25 +534,33 @@ func (s *Store) Volumes(context.Context) ([]VolumeInfo, error) {
 }
 
 // Volume describes one OS volume. Error: ErrNotFound.
-func (s *Store) Volume(_ context.Context, name string) (VolumeInfo, error) {
+func (s *Store) Volume(ctx context.Context, name string) (VolumeInfo, error) {
 	s.cat.mu.Lock()
 	e, err := s.cat.volumeLocked(name)
 	s.cat.mu.Unlock()
 	if err != nil {
 		return VolumeInfo{}, err
 	}
-	return s.volumeInfo(e)
+	info, err := s.volumeInfo(e)
+	if err == nil && info.Failure != nil {
+		err = s.nameRanges(ctx, &info, e)
+	}
+	return info, err
 }
 
 func (s *Store) volumeInfo(e *volumeEntry) (VolumeInfo, error) {
 	s.cat.mu.Lock()
 	info := e.infoLocked()
-	tip := layerID{e.lineage.id, e.lineage.tip().number}
+	tip := e.tipLocked()
+	info.Failure = s.cat.mu.failures[tip.lineage].info()
 	s.cat.mu.Unlock()
 	var err error
 	info.Allocated, err = s.layer(tip).allocated()
 	return info, err
 }
+
+// tipLocked is the layer that the volume writes to.
+func (e *volumeEntry) tipLocked() layerID { return layerID{e.lineage.id, e.lineage.tip().number} }
 
 func (e *volumeEntry) infoLocked() VolumeInfo {
 	return VolumeInfo{

@@ -24,8 +24,11 @@ type committer struct {
 
 // flush makes every change that returned before durable.
 func (v *volume) flush() error {
-	if !v.prepare.done.Load() {
-		return nil // nothing was ever written
+	if !v.prepare.done.Load() { // nothing was ever written, but perhaps by others before
+		if err := v.failed.Load(); err != nil {
+			return *err
+		}
+		return nil
 	}
 	c := &v.commits
 	c.mu.Lock()
@@ -136,6 +139,7 @@ func (v *volume) takeLocked() (*dirtySet, error) {
 		return nil, v.fail(err)
 	}
 	d := &dirtySet{top: t, pins: pins, regions: t.takeDirty()}
+	t.takeUnsynced()
 	d.seq, d.head = v.ring.mark()
 	d.entries, _ = v.ring.pending()
 	for _, p := range d.regions {
@@ -150,14 +154,21 @@ func (v *volume) takeLocked() (*dirtySet, error) {
 // the volume takes no more writes.
 func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 	if err := syncPins(d.pins); err != nil {
+		if v.recovering != nil && v.recovering.retry {
+			return err
+		}
 		return v.fail(err)
 	}
 	if !d.entries && len(d.regions) == 0 && more == nil {
+		d.top.synced()
 		return nil
 	}
 	b := v.s.db.NewBatch()
 	if err := v.putDirty(b, d); err != nil {
 		b.Close()
+		if v.recovering != nil {
+			return err
+		}
 		return v.fail(err)
 	}
 	if more != nil {
@@ -169,6 +180,7 @@ func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 	for _, p := range d.regions {
 		p.settle()
 	}
+	d.top.synced()
 	d.top.committed()
 	if v.ring != nil { // none while the volume is recovered
 		v.ring.committed(d.head)

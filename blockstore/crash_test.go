@@ -410,7 +410,9 @@ func (r *crashRun) reopenVolume(v *crashVolume) {
 		return
 	}
 	v.disk = d
-	r.compareVolume(v)
+	if r.acceptLoss(v) {
+		r.compareVolume(v)
+	}
 }
 
 func (r *crashRun) compareVolume(v *crashVolume) {
@@ -427,7 +429,11 @@ func (r *crashRun) compareVolume(v *crashVolume) {
 		return
 	}
 	powerLoss, larger := v.powerLoss, v.larger
-	lost, err := r.settle(v, got, r.unsure())
+	var named *FailureInfo
+	if f := info.Failure; f != nil && f.Accepted != v.accepted {
+		named, v.accepted = f, f.Accepted
+	}
+	lost, err := r.settle(v, got, r.unsure(), named)
 	if err != nil {
 		r.fail("%w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // crashModel knows what a store may hold. It is told when an operation begins
@@ -45,8 +46,10 @@ type crashVolume struct {
 	larger int64 // size if a grow under way takes effect
 	// powerLoss says that the host went down since the volume was last seen.
 	powerLoss bool
-	epoch     uint64
-	disk      *Disk
+	// accepted is when a loss was accepted last.
+	accepted time.Time
+	epoch    uint64
+	disk     *Disk
 }
 
 // history is what a sector held since the last flush, oldest first.
@@ -262,7 +265,8 @@ func (v *crashVolume) grow(size int64) {
 // settle compares what a volume reads as with what it may be, and takes it for
 // what it is from now on. uncertain says that a sync has failed, lost that something
 // acknowledged is gone.
-func (m *crashModel) settle(v *crashVolume, got []byte, uncertain bool) (lost bool, err error) {
+// With named, what is lost has to be in its ranges.
+func (m *crashModel) settle(v *crashVolume, got []byte, uncertain bool, named *FailureInfo) (lost bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if int64(len(got)) == v.larger {
@@ -282,9 +286,14 @@ func (m *crashModel) settle(v *crashVolume, got []byte, uncertain bool) (lost bo
 			if !v.powerLoss && !uncertain {
 				return false, fmt.Errorf("%s, block %d: %s", v.name, n, difference(is, want, was))
 			}
-			if err := v.settleBlock(n, is, want, &lost); err != nil {
+			gone := false
+			if err := v.settleBlock(n, is, want, &gone); err != nil {
 				return lost, err
 			}
+			if gone && named != nil && !named.names(n<<blockShift) {
+				return lost, fmt.Errorf("%s, block %d is lost, and the loss that was accepted does not name it: %v", v.name, n, named.Ranges)
+			}
+			lost = lost || gone
 		}
 		for s := n << 3; s*SectorSize < n<<blockShift+int64(len(is)); s++ {
 			if h := v.sectors[s]; h != nil {

@@ -50,6 +50,9 @@ type file interface {
 	StartWriteback(off, length int64) error
 	Datasync() error
 	Prefetch(off, length int64) error
+	// DropCache has the kernel forget what it holds of the file in memory and
+	// does not have to write.
+	DropCache() error
 	// NextData returns the first run of allocated data at or after off, or
 	// io.EOF. It serves to free space and is never taken for the map.
 	NextData(off int64) (start, end int64, err error)
@@ -290,6 +293,13 @@ func (f *osFile) Datasync() error {
 
 func (f *osFile) Prefetch(off, length int64) error {
 	return unix.Fadvise(f.fd, off, length, unix.FADV_WILLNEED)
+}
+
+func (f *osFile) DropCache() error {
+	if err := unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED); err != nil {
+		return f.fault("fadvise", err)
+	}
+	return nil
 }
 
 func (f *osFile) NextData(off int64) (start, end int64, err error) {

@@ -19,6 +19,7 @@ import (
 //	h lineage8 version4 region4          SHA-256 of a region of a sealed version
 //	f lineage8                           last committed intent, 8 bytes LE
 //	o lineage8                           open for write, JSON (openMark)
+//	b lineage8 [region4]                 failed sync, and what it may have lost (failure.go)
 //	r REQUEST                            result of a request id, JSON
 //
 // The version is stored inverted, so that a seek to (region, version) finds
@@ -35,6 +36,7 @@ const (
 	prefixHash     = 'h'
 	prefixFlushed  = 'f'
 	prefixOpen     = 'o'
+	prefixFailed   = 'b'
 	prefixRequest  = 'r'
 )
 

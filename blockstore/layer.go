@@ -18,9 +18,7 @@ type layer struct {
 
 	sealed atomic.Bool // files are opened read-only
 	use    layerUse    // of a writable layer with a quota
-	// failed is why nothing is read any more: a sync failed, so what the
-	// kernel shows may turn into what the disk has at any time.
-	failed   atomic.Pointer[error]
+
 	segments atomic.Pointer[[]*segment]
 	mu       sync.Mutex // growing segments
 }
@@ -215,9 +213,6 @@ func (l *layer) with(off int64, fn func(f file, at int64) error) error {
 
 // read fills p from the layer's data.
 func (l *layer) read(p []byte, off int64) error {
-	if err := l.failed.Load(); err != nil {
-		return *err
-	}
 	return l.with(off, func(f file, at int64) error { return f.ReadAt(p, at) })
 }
 
@@ -233,9 +228,6 @@ func (l *layer) prefetch(off, length int64) error {
 
 // tryRead is read for data that is in memory in a file that is open.
 func (l *layer) tryRead(p []byte, off int64) bool {
-	if l.failed.Load() != nil {
-		return false
-	}
 	s, at := l.segmentAt(off)
 	h := s.tryAcquire()
 	if h == nil {

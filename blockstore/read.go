@@ -117,6 +117,9 @@ func (r reader) readOnce(p []byte, off int64) error {
 // nothing, if the place has changed meanwhile.
 func (r reader) readPiece(own *ownPage, base *page, p []byte, off int64) (int, error) {
 	at, n := r.piece(own, base, off, len(p))
+	if err := r.checkLost(off, n, at != nil && r.top != nil && at == r.top.layer); err != nil {
+		return n, err
+	}
 	if at == nil {
 		clear(p[:n])
 		return n, nil
@@ -142,6 +145,9 @@ const tryPieces = 8
 
 // tryRead is read if maps and data are in memory.
 func (r reader) tryRead(p []byte, off int64) bool {
+	if r.top != nil && r.top.lost.Load() != nil {
+		return false
+	}
 	for tries := 0; len(p) > 0; tries++ {
 		if tries == tryPieces {
 			return false

@@ -196,7 +196,7 @@ func (r *reclaimer) removeLineage(l *lineage) error {
 		}
 	}
 	b := r.s.db.NewBatch()
-	for _, prefix := range []byte{prefixMap, prefixTouched, prefixHash, prefixVersion} {
+	for _, prefix := range []byte{prefixMap, prefixTouched, prefixHash, prefixVersion, prefixFailed} {
 		lower, upper := lineageSpan(prefix, l.id)
 		_ = b.DeleteRange(lower, upper, nil)
 	}
@@ -210,6 +210,7 @@ func (r *reclaimer) removeLineage(l *lineage) error {
 	defer c.mu.Unlock()
 	c.dropLineageLocked(l)
 	delete(c.mu.doomed, l)
+	delete(c.mu.failures, l.id)
 	return nil
 }
 

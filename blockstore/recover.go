@@ -9,6 +9,16 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
+// recovery says what a failure means to a volume that is being put in order.
+type recovery struct {
+	// blocks that the ring's entries name. What else was changed before and is
+	// not synced is not known.
+	blocks unsyncedSet
+	// retry says that there is nothing unsynced whose loss a failed sync could
+	// mean: it may be tried again.
+	retry bool
+}
+
 // recover puts a volume in order that was not closed: after a kill of the
 // process everything acknowledged is found again; after a power loss of the
 // host, everything flushed, and the volume's epoch grows, since clients that
@@ -16,26 +26,36 @@ import (
 // the intent ring was lost. It takes no room but for its commit, so that a
 // volume on a full disk can be read.
 //
+// A volume that has failed is left as it is: it can be read in part.
+//
 // It may itself be cut short at any point and run again.
 func (v *volume) recover() error {
 	t := v.top.Load()
 	lineage := t.layer.id.lineage
+	if f := v.s.standingFailure(lineage); f != nil {
+		v.standFailed(f)
+		return nil
+	}
 	var mark openMark
 	found, err := v.s.getJSON(lineageKey(prefixOpen, lineage), &mark)
 	if !found || err != nil {
 		return err
-	}
-	if mark.Failed != "" && mark.Boot == v.s.o.bootID {
-		return errf(ErrFailed, "volume %q is closed, since a sync of its data failed: %s; what the disk holds can be told after the host was restarted", v.entry.name, mark.Failed)
 	}
 	powerLoss := mark.Boot != v.s.o.bootID || mark.Boot == unknownBoot
 	seq, err := v.s.flushedSeq(lineage)
 	if err != nil {
 		return err
 	}
-	entries, ringErr, err := v.intents(seq)
+	entries, ringErr, failed, err := v.intents(seq)
 	if err != nil {
 		return fmt.Errorf("volume %q cannot be recovered: %w", v.entry.name, err)
+	}
+	// In another boot of the host the kernel holds nothing from before.
+	v.recovering = &recovery{blocks: v.named(entries), retry: powerLoss && mark.Boot != unknownBoot}
+	defer func() { v.recovering = nil }()
+	if failed && !powerLoss {
+		_ = v.fail(errors.New("an earlier process left word of it in the intent ring"))
+		return nil
 	}
 	// All files of the layer are synced, whatever the ring says: the kernel may
 	// hold unsynced overwrites of which nothing is known here, and the next
@@ -44,11 +64,14 @@ func (v *volume) recover() error {
 	var d *dirtySet
 	var blocks int
 	if err == nil {
-		d, blocks, err = v.replay(entries, seq, pins)
+		d, blocks, err = v.replay(entries, seq, pins, func(e intent, i int) (bool, error) { return e.holds(pins, i) })
 	}
 	lost := powerLoss || ringErr != nil
 	if err == nil {
 		err = v.commitSet(d, func(b *pebble.Batch) { v.putRecovered(b, lost) })
+	}
+	if v.failed.Load() != nil { // it can be read in part
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("volume %q cannot be recovered: %w", v.entry.name, err)
@@ -73,16 +96,41 @@ func (v *volume) recover() error {
 
 // intents returns the ring's entries newer than seq. lost says that there is
 // no ring that could have any: within one boot of the host it was there, and
-// somebody took it.
-func (v *volume) intents(seq uint64) (entries []intent, lost, err error) {
+// somebody took it. failed says that it tells of a failed sync.
+func (v *volume) intents(seq uint64) (entries []intent, lost error, failed bool, err error) {
 	r, err := openRing(v.s.fs, v.s.ringPath(v.top.Load().layer.id.lineage))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrCorrupt) {
-		return nil, err, nil
+		return nil, err, false, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
-	return r.entries(seq), nil, r.close()
+	return r.entries(seq), nil, r.failed, r.close()
+}
+
+// named returns the blocks of the top that entries name.
+func (v *volume) named(entries []intent) unsyncedSet {
+	t, set := v.top.Load(), unsyncedSet{}
+	for _, e := range entries {
+		if e.version == t.layer.id.version {
+			e.eachRegion(t.size, set.add)
+		}
+	}
+	return set
+}
+
+// eachRegion calls fn with the blocks of an entry on a disk of that size.
+func (e intent) eachRegion(size int64, fn func(region uint32, start, end int)) {
+	if e.block < 0 {
+		return
+	}
+	for at, end := e.block, min(e.block+int64(e.blocks), blocksOf(size)); at < end; {
+		region := uint32(at >> (regionShift - blockShift))
+		base := int64(region) << (regionShift - blockShift)
+		stop := min(end, base+regionBlocks)
+		fn(region, int(at-base), int(stop-base))
+		at = stop
+	}
 }
 
 // putRecovered adds to the batch of a recovery that the volume is closed.
@@ -96,9 +144,10 @@ func (v *volume) putRecovered(b *pebble.Batch, lost bool) {
 }
 
 // replay marks in the map what the ring's entries, newer than seq, prove, with
-// pins on the files that the layer has. It returns the dirty set, which owns
+// pins on the files that the layer has; holds tells whether one says how a block
+// of it stands. It leaves the newest entry first. It returns the dirty set, which owns
 // the pins, and how many blocks changed their state.
-func (v *volume) replay(entries []intent, seq uint64, pins []pin) (d *dirtySet, blocks int, err error) {
+func (v *volume) replay(entries []intent, seq uint64, pins []pin, holds holdsFunc) (d *dirtySet, blocks int, err error) {
 	t := v.top.Load()
 	d = &dirtySet{top: t, pins: pins, regions: map[uint32]*ownPage{}, seq: seq, entries: true}
 	defer func() {
@@ -120,7 +169,7 @@ func (v *volume) replay(entries []intent, seq uint64, pins []pin) (d *dirtySet, 
 			if decided[region] == nil {
 				decided[region] = new(blockSet)
 			}
-			n, err := v.settleRuns(d, pins, e, region, at, stop, decided[region])
+			n, err := v.settleRuns(d, holds, e, region, at, stop, decided[region])
 			if err != nil {
 				return nil, 0, err
 			}
@@ -136,16 +185,16 @@ func (v *volume) replay(entries []intent, seq uint64, pins []pin) (d *dirtySet, 
 
 // settleRuns marks what an entry proves of the blocks from at to stop, which
 // are of one region, but for those that a newer entry has decided.
-func (v *volume) settleRuns(d *dirtySet, pins []pin, e intent, region uint32, at, stop int64, decided *blockSet) (blocks int, err error) {
+func (v *volume) settleRuns(d *dirtySet, holds holdsFunc, e intent, region uint32, at, stop int64, decided *blockSet) (blocks int, err error) {
 	var p *ownPage
 	base := int64(region) << (regionShift - blockShift)
 	for at < stop {
 		start := int(at - base)
 		end := start
 		for ; base+int64(end) < stop && !decided.has(end); end++ {
-			if holds, err := e.holds(pins, int(base+int64(end)-e.block)); err != nil {
+			if ok, err := holds(e, int(base+int64(end)-e.block)); err != nil {
 				return 0, err
-			} else if !holds {
+			} else if !ok {
 				break
 			}
 		}
@@ -166,6 +215,9 @@ func (v *volume) settleRuns(d *dirtySet, pins []pin, e intent, region uint32, at
 	}
 	return blocks, nil
 }
+
+// holdsFunc tells whether an entry says how block i of it stands now.
+type holdsFunc func(e intent, i int) (bool, error)
 
 // blockSet is a set of the blocks of a region.
 type blockSet [regionBlocks / 64]uint64

@@ -119,7 +119,7 @@ func TestAnUnknownBootMayBeAnother(t *testing.T) {
 	fs.set(nil)
 	finishFailed(t, s, d)
 	s = reopenFaulty(t, fs, dir, unknownBoot)
-	_, err := s.OpenVolume(ctx, "v")
-	require.ErrorIs(t, err, ErrFailed)
-	require.NoError(t, s.Close())
+	d = openVolume(t, s, "v")
+	require.ErrorIs(t, d.WriteAt(ctx, block(3), 0, false), ErrFailed)
+	finish(t, s, d)
 }

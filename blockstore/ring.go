@@ -21,6 +21,7 @@ import (
 // asked; if none holds, the committed state stands (recover.go).
 //
 //	offset 0   magic "gsring01", key 8 bytes (random)
+//	from 16    "failed" once a sync of the volume has failed
 //	from 64    entries, at multiples of 8, never around the end:
 //	           0  crc32c over the rest of the entry and the key
 //	           4  length of the entry in bytes, 2 bytes
@@ -38,6 +39,7 @@ const (
 	ringStart  = 64
 	ringSpace  = ringSize - ringStart
 	ringMagic  = "gsring01"
+	ringFailed = "failed"
 	entryHead  = 32
 	entryBlock = 4
 
@@ -56,9 +58,10 @@ func blockSum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // ring is the intent ring of an open volume.
 type ring struct {
-	m   mapping
-	b   []byte
-	key uint32 // seeds the entries' checksums
+	m      mapping
+	b      []byte
+	key    uint32 // seeds the entries' checksums
+	failed bool   // a sync has failed, as an earlier process noted
 
 	mu   sync.Mutex
 	seq  uint64 // of the last entry
@@ -89,8 +92,13 @@ func openRing(fs hostFS, path string) (*ring, error) {
 		return nil, errors.Join(errf(ErrCorrupt, "%s is no intent ring", path), m.Close())
 	}
 	r.key = crc32.Checksum(r.b[8:16], castagnoli)
+	r.failed = string(r.b[16:][:len(ringFailed)]) == ringFailed
 	return r, nil
 }
+
+// noteFailed leaves word that a sync has failed. It outlives the process, like
+// all in the ring, also where the metadata cannot be written.
+func (r *ring) noteFailed() { copy(r.b[16:], ringFailed) }
 
 // reset empties the ring and gives it a new key.
 func (r *ring) reset() {

@@ -3,6 +3,7 @@ package blockstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -17,8 +18,12 @@ const CauseRollback = "rollback"
 //
 // The snapshot's version gets a new lineage on it, to which the volume moves.
 //
+// Of a volume that failed, what the disk holds is kept, as AcceptLoss finds it.
+// Where the disk still fails that cannot be; with req.Discard it is given up
+// then, and the description is empty.
+//
 // Errors: ErrNotFound, ErrInUse, ErrFailed.
-func (s *Store) RollBack(_ context.Context, volume, snapshot string, req SnapshotRequest) (SnapshotInfo, error) {
+func (s *Store) RollBack(ctx context.Context, volume, snapshot string, req SnapshotRequest) (SnapshotInfo, error) {
 	var info SnapshotInfo
 	now := time.Now().UTC()
 	if req.Name == "" {
@@ -37,6 +42,13 @@ func (s *Store) RollBack(_ context.Context, volume, snapshot string, req Snapsho
 		return info, err
 	}
 	defer s.endRollback(e, sn)
+	if err := s.acceptBefore(ctx, e); err != nil {
+		defer s.unuseVolume(e)
+		if !req.Discard {
+			return info, fmt.Errorf("what the volume holds cannot be kept: %w; or give it up with the rollback (--discard)", err)
+		}
+		return info, s.discard(e, sn, req.RequestID)
+	}
 	v, err := s.attach(e)
 	if err != nil {
 		s.unuseVolume(e)
@@ -83,6 +95,60 @@ func (v *volume) rollBack(sn, kept *snapshotEntry, requestID string) (info Snaps
 		c.dropLineageLocked(l)
 	}
 	return info, err
+}
+
+// acceptBefore accepts the loss of a volume that failed, before a rollback.
+func (s *Store) acceptBefore(ctx context.Context, e *volumeEntry) error {
+	s.cat.mu.Lock()
+	lineage := e.lineage.id
+	s.cat.mu.Unlock()
+	if s.standingFailure(lineage) == nil {
+		return nil
+	}
+	return s.acceptLoss(ctx, e, "")
+}
+
+// discard moves a volume that failed to a new lineage on a snapshot, and gives
+// up what it held.
+func (s *Store) discard(e *volumeEntry, sn *snapshotEntry, requestID string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.letGo(); err != nil {
+		return err
+	}
+	c := s.cat
+	c.mu.Lock()
+	old, rec := e.lineage, e.rec
+	l := c.addLineageLocked(sn.lineage, sn.version, sn.version.rec.Size, lineageLive)
+	l.writable = true
+	tip := old.tip()
+	gone := tip.rec
+	c.mu.Unlock()
+	gone.State = versionDoomed
+	rec.Lineage = l.id
+	rec.Epoch++
+	b := s.db.NewBatch()
+	putLineage(b, l)
+	putJSON(b, nameKey(prefixVolume, e.name), rec)
+	putJSON(b, entryKey(layerID{old.id, tip.number}), gone)
+	_ = b.Delete(lineageKey(prefixOpen, old.id), nil)
+	lower, upper := lineageSpan(prefixFailed, old.id)
+	_ = b.DeleteRange(lower, upper, nil)
+	putRequest(b, requestID, "rollback", e.name, SnapshotInfo{})
+	err := s.commit(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.dropLineageLocked(l)
+		return err
+	}
+	e.lineage, e.rec = l, rec
+	old.writable = false
+	tip.rec = gone
+	c.mu.doomed[old] = true
+	delete(c.mu.failures, old.id)
+	s.o.Logger.Warn("rolled back without keeping what the volume held, since its disk fails", "volume", e.name, "snapshot", sn.name)
+	return nil
 }
 
 func (s *Store) endRollback(e *volumeEntry, sn *snapshotEntry) {

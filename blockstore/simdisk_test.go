@@ -489,6 +489,17 @@ func (d *simDisk) failSync(in *simInode) {
 	}
 }
 
+// settleLoose decides what the disk has of pages whose writing has failed.
+func (in *simInode) settleLoose(rng *rand.Rand) {
+	for _, n := range slices.Sorted(maps.Keys(in.loose)) {
+		if in.before[n] == nil { // clean
+			in.put(n, tear(rng, append(slices.Clip(in.loose[n]), in.page(n))))
+			delete(in.before, n)
+			delete(in.loose, n)
+		}
+	}
+}
+
 // nextData returns the first run of pages with data at or after off.
 func (in *simInode) nextData(off int64) (start, end int64, found bool) {
 	first := off / simPageSize

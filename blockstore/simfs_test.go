@@ -282,6 +282,11 @@ func (f *simFile) Datasync() error {
 func (f *simFile) StartWriteback(int64, int64) error { return nil }
 func (f *simFile) Prefetch(int64, int64) error       { return nil }
 
+// DropCache lets what a failed sync has left turn into what the disk has.
+func (f *simFile) DropCache() error {
+	return f.run(simRead, "fadvise", 1, func(int) { f.in.settleLoose(f.d.rng) })
+}
+
 func (f *simFile) NextData(off int64) (start, end int64, err error) {
 	var found bool
 	err = f.run(simRead, "seek", 1, func(int) { start, end, found = f.in.nextData(off) })

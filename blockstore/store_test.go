@@ -422,7 +422,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 }
 
 // TestFailedSyncIsFinal: a second sync would lie, so none is tried; the
-// volume takes no more writes, opened again or not, until the host restarted.
+// volume takes no more writes, opened again or not, until the loss is accepted.
 func TestFailedSyncIsFinal(t *testing.T) {
 	dir := t.TempDir()
 	var broken atomic.Bool
@@ -466,12 +466,17 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	require.NoError(t, d.Close())
 	require.NoError(t, s.Close())
 
-	s = open("boot-1")
-	_, err := s.OpenVolume(ctx, "v")
-	require.ErrorIs(t, err, ErrFailed)
-	require.NoError(t, s.Close())
+	for _, boot := range []string{"boot-1", "boot-2"} {
+		s = open(boot)
+		d = openVolume(t, s, "v")
+		require.ErrorIs(t, d.WriteAt(ctx, b, 0, false), ErrFailed)
+		require.NoError(t, d.Close())
+		require.NoError(t, s.Close())
+	}
 
 	s = open("boot-2")
+	_, err := s.AcceptLoss(ctx, "v", "")
+	require.NoError(t, err)
 	d = openVolume(t, s, "v")
 	require.EqualValues(t, 1, firstByte(t, d, 0))
 	require.NoError(t, d.WriteAt(ctx, b, 2*BlockSize, true))

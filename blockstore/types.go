@@ -38,6 +38,8 @@ type VolumeInfo struct {
 	Open  int    `json:"open"` // handles open on it now
 	// Snapshots is how many there are of it.
 	Snapshots int `json:"snapshots"`
+	// Failure is what a failed sync did to the volume, nil without one.
+	Failure *FailureInfo `json:"failure,omitempty"`
 }
 
 // RetiredVolume describes a deleted volume that can still be restored.
@@ -65,6 +67,9 @@ type SnapshotRequest struct {
 	Name      string
 	RequestID string
 	Owner     string
+	// Discard has RollBack give up what a volume holds that failed and whose
+	// disk still fails.
+	Discard bool
 }
 
 // ImportRequest says what ImportImage shall make of a Source.

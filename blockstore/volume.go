@@ -17,11 +17,12 @@ type volume struct {
 	s     *Store
 	entry *volumeEntry
 
-	top    atomic.Pointer[top]
-	locks  rangeLock
-	gate   sync.RWMutex // see doc.go
-	ring   *ring        // nil until the first write
-	failed atomic.Pointer[error]
+	top        atomic.Pointer[top]
+	locks      rangeLock
+	gate       sync.RWMutex // see doc.go
+	ring       *ring        // nil until the first write
+	failed     atomic.Pointer[error]
+	recovering *recovery // nil but while the volume is put in order
 
 	quota    atomic.Int64 // bytes, see quota.go; 0: none
 	atQuota  atomic.Bool  // told that a write stalls at it
@@ -46,12 +47,16 @@ type top struct {
 	own   *table[ownPage]
 	base  *view
 	load  sync.Mutex // reading an own page from the metadata
+	lost  lostData   // set once the volume has failed
 
 	mu struct {
 		sync.Mutex
 		// Regions with uncommitted changes: those that no commit has taken
 		// yet, and those that the running commit writes.
 		dirty, taken map[uint32]*ownPage
+		// Blocks that were changed since the last good flush: what the
+		// running commit syncs, and what came since (unsynced.go).
+		syncing, unsynced unsyncedSet
 	}
 }
 
@@ -61,9 +66,6 @@ type openMark struct {
 	Boot  string    `json:"boot"`
 	Epoch uint64    `json:"epoch"`
 	Since time.Time `json:"since"`
-	// Failed says that a sync failed in this boot of the host, and why: the
-	// kernel may show data that the disk does not hold.
-	Failed string `json:"failed,omitempty"`
 }
 
 // OpenVolume opens an OS volume for reading and writing. Every handle sees the
@@ -145,6 +147,16 @@ func (s *Store) detach(e *volumeEntry) error {
 
 // load makes the volume in memory and recovers it if it was not closed.
 func (s *Store) load(e *volumeEntry) (*volume, error) {
+	v := s.newVolume(e)
+	if err := v.recover(); err != nil {
+		v.top.Load().base.close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// newVolume makes the volume in memory, as its records have it.
+func (s *Store) newVolume(e *volumeEntry) *volume {
 	v := &volume{s: s, entry: e}
 	s.cat.mu.Lock()
 	v.quota.Store(e.rec.Quota)
@@ -156,11 +168,7 @@ func (s *Store) load(e *volumeEntry) (*volume, error) {
 	s.cat.mu.Unlock()
 	t.mu.dirty = map[uint32]*ownPage{}
 	v.top.Store(t)
-	if err := v.recover(); err != nil {
-		t.base.close()
-		return nil, err
-	}
-	return v, nil
+	return v
 }
 
 // settle commits what was written and ends commits in the background.
@@ -204,6 +212,9 @@ func (v *volume) ready() error {
 	defer v.prepare.Unlock()
 	if v.prepare.done.Load() {
 		return nil
+	}
+	if err := v.usable(); err != nil { // the ring of a volume that failed is not made anew
+		return err
 	}
 	lineage := v.top.Load().layer.id.lineage
 	seq, err := v.s.flushedSeq(lineage)
@@ -254,24 +265,6 @@ func (v *volume) usable() error {
 		return *err
 	}
 	return v.s.usable()
-}
-
-// fail ends the use of the volume's layer: after a failed sync the kernel may
-// have dropped the data, and says so only once. What lies below stays readable.
-func (v *volume) fail(cause error) error {
-	err := errf(ErrFailed, "volume %q takes no more writes, since a sync of its data failed: %v; unflushed writes may be lost", v.entry.name, cause)
-	if v.failed.CompareAndSwap(nil, &err) {
-		unread := errf(ErrFailed, "volume %q: what was written to it is not read any more, since a sync of its data failed: %v; restart the host to see what the disk holds", v.entry.name, cause)
-		v.top.Load().layer.failed.Store(&unread)
-		v.s.o.Logger.Error("volume failed", "volume", v.entry.name, "cause", cause)
-		b := v.s.db.NewBatch()
-		putJSON(b, lineageKey(prefixOpen, v.entry.lineage.id), openMark{
-			Boot: v.s.o.bootID, Epoch: v.entry.rec.Epoch, Since: time.Now().UTC(), Failed: cause.Error()})
-		if err := v.s.commit(b); err != nil {
-			v.s.o.Logger.Error("the failure of the volume is not recorded", "volume", v.entry.name, "err", err)
-		}
-	}
-	return *v.failed.Load()
 }
 
 // cachedOwn returns the map page of the writable layer if it is in memory.

@@ -135,6 +135,7 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool, r *room) (done, voi
 			return false, false, nil
 		}
 	}
+	t.changing(region, start, end)
 	if err := t.layer.write(p, off); err != nil {
 		return false, !inPlace, err
 	}
@@ -143,6 +144,9 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool, r *room) (done, voi
 	}
 	v.used(r, first)
 	v.wrote(int64(len(p)))
+	if err := v.failed.Load(); err != nil { // it may not be in what is known as lost
+		return false, false, *err
+	}
 	return true, false, nil
 }
 

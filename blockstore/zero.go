@@ -114,11 +114,15 @@ func (v *volume) zeroRegion(off, stop int64) (next int64, full bool, err error) 
 	for block < limit {
 		pc := r.resolve(own, base, block, limit)
 		if pc.layer != nil {
+			r.top.changing(region, block, pc.end)
 			if !v.zeroRun(r.top, own, region, block, pc) {
 				return at + int64(block)<<blockShift, true, nil
 			}
 		}
 		block = pc.end
+	}
+	if err := v.failed.Load(); err != nil { // it may not be in what is known as lost
+		return off, false, *err
 	}
 	return stop, false, nil
 }

@@ -74,7 +74,7 @@ func (e *exports) open(ctx context.Context, name string) (*blockstore.Disk, erro
 		return e.store.OpenSnapshot(ctx, volume, snapshot)
 	}
 	if e.isBarred(name) {
-		return nil, fmt.Errorf("volume %q is being rolled back: %w", name, blockstore.ErrInUse)
+		return nil, fmt.Errorf("volume %q is being rolled back or mended: %w", name, blockstore.ErrInUse)
 	}
 	return e.store.OpenVolume(ctx, name)
 }

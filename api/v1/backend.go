@@ -14,6 +14,7 @@ type Backend interface {
 	VolumeBackend
 	SnapshotBackend
 	RetiredBackend
+	LossBackend
 	Status(ctx context.Context) (Status, error)
 	// Usage says what each disk takes and what it shares.
 	Usage(ctx context.Context) (blockstore.UsageReport, error)

@@ -53,6 +53,6 @@ func (s *server) rollBack(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	return s.backend.RollBack(r.Context(), r.PathValue("name"), body.Snapshot, body.Disconnect, blockstore.SnapshotRequest{
-		Name: body.As, Owner: body.Owner, RequestID: requestID(r),
+		Name: body.As, Owner: body.Owner, RequestID: requestID(r), Discard: body.Discard,
 	})
 }

@@ -138,6 +138,9 @@ type RollbackRequest struct {
 	// Disconnect cuts off the NBD clients that have the volume open. Without it
 	// the request is refused while there are any.
 	Disconnect bool `json:"disconnect,omitempty"`
+	// Discard gives up what the volume holds, if it failed and its disk still
+	// fails. Nothing is kept then, and the answer names no snapshot.
+	Discard bool `json:"discard,omitempty"`
 }
 
 // RetiredList answers GET /v1/retired.

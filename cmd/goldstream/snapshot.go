@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -153,18 +152,17 @@ func exportSnapshot(c *call) error {
 }
 
 func rollBackVolume(c *call) error {
-	req := v1.RollbackRequest{Snapshot: c.arg(1), As: c.String("as"), Owner: c.String("owner"), Disconnect: c.Bool("disconnect")}
+	req := v1.RollbackRequest{Snapshot: c.arg(1), As: c.String("as"), Owner: c.String("owner"), Disconnect: c.Bool("disconnect"), Discard: c.Bool("discard")}
 	return c.with(false, func(client *v1.Client) error {
 		kept, err := client.RollBack(c.ctx, c.arg(0), req, c.requestID())
-		if errors.Is(err, blockstore.ErrInUse) && !req.Disconnect {
-			e := *v1.ErrorOf(err)
-			e.Advice = "Shut down the server that uses it, then try again; --disconnect cuts its NBD connections off."
-			err = &e
-		}
 		if err != nil {
-			return err
+			return shutDownFirst(err, req.Disconnect)
 		}
 		return c.print(kept, func(w io.Writer) {
+			if kept.Name == "" {
+				fmt.Fprintf(w, "volume %s reads as its snapshot %s again; what it held is given up, since its disk fails\n", c.arg(0), c.arg(1))
+				return
+			}
 			fmt.Fprintf(w, "volume %s reads as its snapshot %s again; what it held is kept as snapshot %s\n", c.arg(0), c.arg(1), kept.Name)
 		})
 	})

@@ -81,11 +81,13 @@ func volumeCommands() []*cli.Command {
 			},
 			flags: []cli.Flag{
 				&cli.StringFlag{Name: "as", Usage: "`NAME` of the snapshot that keeps what it holds now (default: before-rollback-TIME)"},
-				&cli.BoolFlag{Name: "disconnect", Usage: "cut off the NBD clients that have it open"},
+				disconnectFlag(),
+				&cli.BoolFlag{Name: "discard", Usage: "give up what it holds, if it failed and its disk still fails"},
 				ownerFlag(), requestIDFlag(),
 			},
 			action: rollBackVolume, complete: names{volumeNames, snapshotNames},
 		},
+		acceptLossVerb(),
 	})
 }
 
@@ -185,6 +187,7 @@ func (c *call) printVolume(v blockstore.VolumeInfo) error {
 			{"open", fmt.Sprint(v.Open)},
 			{"owner", v.Owner},
 		})
+		printFailure(w, v.Failure)
 	})
 }
 
