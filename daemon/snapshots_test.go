@@ -320,3 +320,17 @@ func TestSnapshotRequestsAreStrict(t *testing.T) {
 	}
 	require.Equal(t, []string{"s"}, a.snapshotNames(t, "v"))
 }
+
+// TestAcceptLossWithoutAFailure: there is nothing to accept, and whoever has the
+// volume open is not disturbed for it.
+func TestAcceptLossWithoutAFailure(t *testing.T) {
+	a := newAPI(t)
+	a.snapped(t)
+	_, err := a.AcceptLoss(t.Context(), "v", v1.AcceptLossRequest{})
+	require.ErrorIs(t, err, blockstore.ErrInvalid)
+	require.ErrorContains(t, err, "did not fail")
+	_, err = a.AcceptLoss(t.Context(), "nope", v1.AcceptLossRequest{Disconnect: true})
+	require.ErrorIs(t, err, blockstore.ErrNotFound)
+	status, body := a.send(t, "POST", "/v1/volumes/v/accept-loss", "application/json", `{"disconect":true}`)
+	require.Equal(t, 400, status, body)
+}
