@@ -40,7 +40,14 @@ type volumeRecord struct {
 	ImageID string    `json:"imageId,omitempty"`
 	Owner   string    `json:"owner,omitempty"`
 	Epoch   uint64    `json:"epoch"`
-	Quota   int64     `json:"quota,omitempty"` // bytes, 0: none
+	// EpochSince and EpochCause tell of the beginning of the epoch (epoch.go),
+	// EpochMark for which open mark it began; OldAccepted lets clients of
+	// older ones on.
+	EpochSince  time.Time `json:"epochSince,omitzero"`
+	EpochCause  string    `json:"epochCause,omitempty"`
+	EpochMark   time.Time `json:"epochMark,omitzero"`
+	OldAccepted bool      `json:"oldAccepted,omitempty"`
+	Quota       int64     `json:"quota,omitempty"` // bytes, 0: none
 }
 
 // lineageRecord is the l record of a lineage.
@@ -113,7 +120,7 @@ func loadCatalogue(s *Store) (*catalogue, error) {
 	c.mu.doomed = map[*lineage]bool{}
 	c.mu.failures = map[uint64]*failure{}
 	c.mu.reserved = map[string]bool{}
-	for _, load := range []func() error{c.loadLineages, c.loadVersions, c.loadParents, c.loadImages, c.loadVolumes, c.loadRetired, c.loadSnapshots, c.loadFailures} {
+	for _, load := range []func() error{c.loadLineages, c.loadVersions, c.loadParents, c.loadImages, c.loadVolumes, c.loadRetired, c.loadSnapshots, c.loadFailures, c.loadMarks} {
 		if err := load(); err != nil {
 			return nil, err
 		}
@@ -565,7 +572,7 @@ func (e *volumeEntry) tipLocked() layerID { return layerID{e.lineage.id, e.linea
 func (e *volumeEntry) infoLocked() VolumeInfo {
 	return VolumeInfo{
 		Name: e.name, ID: e.rec.ID, Size: e.lineage.tip().rec.Size, Created: e.rec.Created,
-		Image: e.rec.Image, ImageID: e.rec.ImageID, Owner: e.rec.Owner, Epoch: e.rec.Epoch, Quota: e.rec.Quota, Open: e.users,
+		Image: e.rec.Image, ImageID: e.rec.ImageID, Owner: e.rec.Owner, Epoch: e.rec.Epoch, EpochSince: e.rec.EpochSince, EpochCause: e.rec.EpochCause, OldAccepted: e.rec.OldAccepted, Quota: e.rec.Quota, Open: e.users,
 		Snapshots: len(e.snapshots),
 	}
 }

@@ -19,6 +19,7 @@ var (
 	ErrCorrupt  = errors.New("damaged")        // store or layer does not add up
 	ErrFailed   = errors.New("failed")         // a layer or the store failed for good (fsync error)
 	ErrClosed   = errors.New("closed")
+	ErrEpoch    = errors.New("old epoch") // the client started before acknowledged writes may have been lost
 
 	// These carry the errno that a disk would give, for errors.As.
 	ErrReadOnly error = &diskError{"read-only", unix.EPERM}       // write to an image

@@ -41,7 +41,7 @@ func (v *volume) recover() error {
 	if !found || err != nil {
 		return err
 	}
-	powerLoss := mark.Boot != v.s.o.bootID || mark.Boot == unknownBoot
+	powerLoss := v.s.otherBoot(mark)
 	seq, err := v.s.flushedSeq(lineage)
 	if err != nil {
 		return err
@@ -66,9 +66,20 @@ func (v *volume) recover() error {
 	if err == nil {
 		d, blocks, err = v.replay(entries, seq, pins, func(e intent, i int) (bool, error) { return e.holds(pins, i) })
 	}
-	lost := powerLoss || ringErr != nil
+	v.s.cat.mu.Lock()
+	rec := v.entry.rec
+	v.s.cat.mu.Unlock()
+	if powerLoss { // the opening of the store has done it, as a rule
+		rec.raiseFor(mark, causePowerLoss)
+	} else if ringErr != nil {
+		rec.raiseFor(mark, "the volume's intent ring was lost: "+ringErr.Error())
+		v.s.o.Logger.Warn("acked-writes-may-be-lost: "+rec.EpochCause, "volume", v.entry.name, "epoch", rec.Epoch, "since", mark.Since)
+	}
 	if err == nil {
-		err = v.commitSet(d, func(b *pebble.Batch) { v.putRecovered(b, lost) })
+		err = v.commitSet(d, func(b *pebble.Batch) {
+			_ = b.Delete(lineageKey(prefixOpen, lineage), nil)
+			putJSON(b, nameKey(prefixVolume, v.entry.name), rec)
+		})
 	}
 	if v.failed.Load() != nil { // it can be read in part
 		return nil
@@ -76,17 +87,9 @@ func (v *volume) recover() error {
 	if err != nil {
 		return fmt.Errorf("volume %q cannot be recovered: %w", v.entry.name, err)
 	}
-	if lost {
-		v.s.cat.mu.Lock()
-		v.entry.rec.Epoch++
-		v.s.cat.mu.Unlock()
-		why := "the host went down while the volume was open for write"
-		if !powerLoss {
-			why = "the volume's intent ring was lost: " + ringErr.Error()
-		}
-		v.s.o.Logger.Warn("acked-writes-may-be-lost: "+why,
-			"volume", v.entry.name, "epoch", v.entry.rec.Epoch, "since", mark.Since)
-	}
+	v.s.cat.mu.Lock()
+	v.entry.rec = rec // its quota is changed under e.mu only, which is held
+	v.s.cat.mu.Unlock()
 	v.s.o.Logger.Info("volume recovered", "volume", v.entry.name, "blocks", blocks, "powerLoss", powerLoss)
 	if err := v.s.fs.Remove(v.s.ringPath(lineage)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		v.s.o.Logger.Warn("intent ring not removed; it is emptied before its next use", "volume", v.entry.name, "err", err)
@@ -130,16 +133,6 @@ func (e intent) eachRegion(size int64, fn func(region uint32, start, end int)) {
 		stop := min(end, base+regionBlocks)
 		fn(region, int(at-base), int(stop-base))
 		at = stop
-	}
-}
-
-// putRecovered adds to the batch of a recovery that the volume is closed.
-func (v *volume) putRecovered(b *pebble.Batch, lost bool) {
-	_ = b.Delete(lineageKey(prefixOpen, v.top.Load().layer.id.lineage), nil)
-	if lost {
-		rec := v.entry.rec
-		rec.Epoch++
-		putJSON(b, nameKey(prefixVolume, v.entry.name), rec)
 	}
 }
 

@@ -70,7 +70,7 @@ func (v *volume) rollBack(sn, kept *snapshotEntry, requestID string) (info Snaps
 	l.writable = true
 	c.mu.Unlock()
 	rec.Lineage = l.id
-	rec.Epoch++ // whatever clients remember of the volume is wrong
+	rec.raise("the volume was rolled back to snapshot " + sn.name) // what clients remember is wrong
 	err = v.restack(func(t *top, b *pebble.Batch) {
 		kept.rec.Lineage, kept.rec.Version = old.id, t.layer.id.version
 		info = SnapshotInfo{Volume: e.name, Name: kept.name, ID: kept.rec.ID, Size: t.size, Created: kept.rec.Created, Owner: kept.rec.Owner, Cause: kept.rec.Cause}
@@ -126,7 +126,7 @@ func (s *Store) discard(e *volumeEntry, sn *snapshotEntry, requestID string) err
 	c.mu.Unlock()
 	gone.State = versionDoomed
 	rec.Lineage = l.id
-	rec.Epoch++
+	rec.raise("the volume was rolled back to snapshot " + sn.name)
 	b := s.db.NewBatch()
 	putLineage(b, l)
 	putJSON(b, nameKey(prefixVolume, e.name), rec)

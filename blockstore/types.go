@@ -33,9 +33,16 @@ type VolumeInfo struct {
 	Allocated int64 `json:"allocated"`
 	// Quota bounds the blocks that the volume's own layer holds, in bytes; 0: none.
 	Quota int64 `json:"quota,omitempty"`
-	// Epoch grows each time acknowledged writes may have been lost.
-	Epoch uint64 `json:"epoch"`
-	Open  int    `json:"open"` // handles open on it now
+	// Epoch grows each time that what clients have cached may be wrong:
+	// acknowledged writes may have been lost, or the volume was rolled back.
+	// EpochCause says why it did last. A client that says for which epoch it
+	// started is refused when that is an older one, unless OldAccepted.
+	Epoch       uint64    `json:"epoch"`
+	EpochSince  time.Time `json:"epochSince,omitzero"`
+	EpochCause  string    `json:"epochCause,omitempty"`
+	OldAccepted bool      `json:"oldEpochsAccepted,omitempty"`
+
+	Open int `json:"open"` // handles open on it now
 	// Snapshots is how many there are of it.
 	Snapshots int `json:"snapshots"`
 	// Failure is what a failed sync did to the volume, nil without one.

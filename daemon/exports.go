@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -18,6 +19,17 @@ const (
 	imagePrefix    = "images/"
 	snapshotPrefix = "snapshots/"
 )
+
+// epochMark stands in an export name between a volume and the epoch for which
+// the client started: NAME~EPOCH. Only that one, or a newer start, is let on. A
+// plain NAME is a client that starts now. No name holds the mark.
+const epochMark = "~"
+
+// diskOf is the volume, image or snapshot behind an export name.
+func diskOf(export string) string {
+	volume, _, _ := strings.Cut(export, epochMark)
+	return volume
+}
 
 // exports is the store as the NBD server wants it.
 type exports struct {
@@ -73,10 +85,30 @@ func (e *exports) open(ctx context.Context, name string) (*blockstore.Disk, erro
 		volume, snapshot, _ := strings.Cut(path, "/")
 		return e.store.OpenSnapshot(ctx, volume, snapshot)
 	}
-	if e.isBarred(name) {
-		return nil, fmt.Errorf("volume %q is being rolled back or mended: %w", name, blockstore.ErrInUse)
+	volume, epoch, started := strings.Cut(name, epochMark)
+	if e.isBarred(volume) {
+		return nil, fmt.Errorf("volume %q is being rolled back or mended: %w", volume, blockstore.ErrInUse)
 	}
-	return e.store.OpenVolume(ctx, name)
+	disk, err := e.store.OpenVolume(ctx, volume)
+	if err != nil || !started {
+		return disk, err
+	}
+	if err := checkEpoch(disk, epoch); err != nil {
+		return nil, errors.Join(err, disk.Close())
+	}
+	return disk, nil
+}
+
+// checkEpoch lets a client on that started for an epoch.
+func checkEpoch(disk *blockstore.Disk, text string) error {
+	epoch, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return &nbd.Refusal{Reason: fmt.Sprintf("%.30q is no epoch: write VOLUME~NUMBER, or the volume's name alone", text)}
+	}
+	if err := disk.CheckEpoch(epoch); err != nil {
+		return &nbd.Refusal{Reason: err.Error()}
+	}
+	return nil
 }
 
 // List names every volume, then every golden image, then every snapshot.

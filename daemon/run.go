@@ -96,7 +96,7 @@ func (r *running) closeListeners() {
 
 func (r *running) serve(sock net.Listener) {
 	e := newExports(r.d.store)
-	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall})
+	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall, DiskOf: diskOf})
 	r.ends = make(chan error, len(r.lns))
 	for _, ln := range r.lns {
 		go func() { r.ends <- r.nbd.Serve(context.Background(), ln) }()

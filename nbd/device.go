@@ -54,7 +54,8 @@ type ExportInfo struct {
 }
 
 // Exports finds devices by export name. Implementations say with
-// fs.ErrNotExist that there is none of that name.
+// fs.ErrNotExist that there is none of that name, and with a *Refusal why this
+// client may not have it.
 type Exports interface {
 	Open(ctx context.Context, name string) (Device, error)
 	List(ctx context.Context) ([]ExportInfo, error)

@@ -21,6 +21,12 @@ func (e *optionError) Error() string { return e.msg }
 
 func invalid(msg string) error { return &optionError{repErrInvalid, msg} }
 
+// Refusal is the error of an Exports that does not let a client on, and tells
+// it why.
+type Refusal struct{ Reason string }
+
+func (r *Refusal) Error() string { return r.Reason }
+
 // open makes the named export the connection's. Options name it several times
 // over (INFO, SET_META_CONTEXT, GO): the device stays open in between, so
 // that all of them, and transmission, speak of the same disk.
@@ -74,6 +80,10 @@ func (c *conn) openError(name string, err error) error {
 	}
 	if errors.Is(err, errLeftOpening) {
 		return err
+	}
+	if refused := (*Refusal)(nil); errors.As(err, &refused) {
+		c.srv.warn("nbd: client refused", "export", name, "remote", c.remote, "reason", refused.Reason)
+		return &optionError{repErrPolicy, refused.Reason}
 	}
 	c.srv.warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
 	if errors.Is(err, errStillWriting) {

@@ -80,7 +80,7 @@ func (c *conn) mayStillModify() bool {
 func (s *Server) uses(c *conn, export string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.conns[c] == export
+	return s.mu.conns[c] == s.o.DiskOf(export)
 }
 
 // beginModifying counts a modifying request as begun, unless the peer is gone.

@@ -42,6 +42,11 @@ type Options struct {
 	// take. Default 32.
 	ConnectionWorkers int
 
+	// DiskOf says which disk is behind an export, where one has several names:
+	// connections to the same one are fenced together, and wait for one
+	// another's writes. Default: each export is a disk of its own.
+	DiskOf func(export string) string
+
 	// OnStall makes the context of device calls, through which a device says
 	// that a write waits for room: it calls stalled as that begins and resume
 	// when it is over, and waits no longer than the context wait lasts, whose
@@ -63,6 +68,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DiskOf == nil {
+		o.DiskOf = func(export string) string { return export }
 	}
 	setDefault(&o.MaxConnections, 4096)
 	setDefault(&o.MaxInFlight, 128)

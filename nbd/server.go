@@ -30,8 +30,8 @@ type Server struct {
 		sync.Mutex
 		closing   bool
 		listeners map[*listener]struct{}
-		conns     map[*conn]string // the export each has open, or ""
-		inUse     map[string]*use  // open devices by export name
+		conns     map[*conn]string // the disk each has open, or ""
+		inUse     map[string]*use  // open devices by disk (Options.DiskOf)
 	}
 	wg sync.WaitGroup // connections
 }
@@ -179,6 +179,7 @@ func (s *Server) ActiveConnections() int {
 
 // InUse returns how many connections have the export open.
 func (s *Server) InUse(export string) int {
+	export = s.o.DiskOf(export)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u := s.mu.inUse[export]; u != nil {
@@ -189,6 +190,7 @@ func (s *Server) InUse(export string) int {
 
 // countUse records that c opened (+1) or closed (-1) the export.
 func (s *Server) countUse(c *conn, export string, delta int) {
+	export = s.o.DiskOf(export)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.mu.inUse[export]
@@ -209,6 +211,7 @@ func (s *Server) countUse(c *conn, export string, delta int) {
 
 // users returns the connections that have the export open.
 func (s *Server) users(export string) []*conn {
+	export = s.o.DiskOf(export)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var users []*conn

@@ -31,6 +31,7 @@ const (
 	CodeClosed    Code = "closed"
 	CodeRange     Code = "range"
 	CodeCancelled Code = "cancelled"
+	CodeEpoch     Code = "old_epoch"
 	CodeInternal  Code = "internal"
 )
 
@@ -57,6 +58,7 @@ func causes() []cause {
 		{CodeFormat, http.StatusUnprocessableEntity, blockstore.ErrFormat},
 		{CodeDamaged, http.StatusUnprocessableEntity, blockstore.ErrCorrupt},
 		{CodeFailed, http.StatusInternalServerError, blockstore.ErrFailed},
+		{CodeEpoch, http.StatusConflict, blockstore.ErrEpoch},
 		{CodeClosed, http.StatusServiceUnavailable, blockstore.ErrClosed},
 		{CodeRange, http.StatusRequestedRangeNotSatisfiable, blockstore.ErrRange},
 		{CodeForbidden, http.StatusForbidden, fs.ErrPermission},

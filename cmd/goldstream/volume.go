@@ -87,7 +87,7 @@ func volumeCommands() []*cli.Command {
 			},
 			action: rollBackVolume, complete: names{volumeNames, snapshotNames},
 		},
-		acceptLossVerb(),
+		acceptLossVerb(), acceptEpochVerb(),
 	})
 }
 
@@ -183,7 +183,7 @@ func (c *call) printVolume(v blockstore.VolumeInfo) error {
 			{"image id", v.ImageID},
 			{"snapshots", fmt.Sprint(v.Snapshots)},
 			{"created", localTime(v.Created)},
-			{"epoch", fmt.Sprint(v.Epoch)},
+			{"epoch", epochText(v)},
 			{"open", fmt.Sprint(v.Open)},
 			{"owner", v.Owner},
 		})
