@@ -454,7 +454,7 @@ type brokenLogs struct {
 }
 
 func (b brokenLogs) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if isLog(path) && b.create.Load() {
+	if strings.HasSuffix(path, ".log") && b.create.Load() {
 		return nil, unix.EIO
 	}
 	f, err := b.FS.Create(path, c)
@@ -462,7 +462,7 @@ func (b brokenLogs) Create(path string, c vfs.DiskWriteCategory) (vfs.File, erro
 }
 
 func (b brokenLogs) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if isLog(to) && b.create.Load() {
+	if strings.HasSuffix(to, ".log") && b.create.Load() {
 		return nil, unix.EIO
 	}
 	f, err := b.FS.ReuseForWrite(from, to, c)
@@ -470,7 +470,7 @@ func (b brokenLogs) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs
 }
 
 func (b brokenLogs) wrap(path string, f vfs.File, err error) (vfs.File, error) {
-	if err == nil && isLog(path) {
+	if err == nil && strings.HasSuffix(path, ".log") {
 		f = brokenLog{f, b.sync}
 	}
 	return f, err

@@ -85,7 +85,7 @@ func checkEmpty(s *Store) error {
 		return err
 	}
 	for _, name := range names {
-		if !slices.Contains([]string{"LOCK", "ballast", "layers", "rings", "meta", "seq", "seq.new", "FORMAT.new"}, name) {
+		if !slices.Contains([]string{"LOCK", "ballast", "checkpoints", "layers", "rings", "meta", "seq", "seq.new", "FORMAT.new"}, name) {
 			return errf(ErrInvalid, "%s is no store and not empty (%q stands there): choose another directory", s.dir, name)
 		}
 	}
@@ -180,7 +180,13 @@ type logFS struct {
 	s *Store
 }
 
-func isLog(path string) bool { return strings.HasSuffix(path, ".log") }
+// isLog tells that a file is a write-ahead log of the metadata, and no copy of
+// one in a checkpoint.
+func (fs logFS) isLog(path string) bool { return strings.HasSuffix(path, ".log") && fs.s.inMeta(path) }
+
+func (s *Store) inMeta(path string) bool {
+	return path == s.metaDir() || filepath.Dir(path) == s.metaDir()
+}
 
 // halt stands still if Pebble would panic on err.
 func (fs logFS) halt(what string, err error) {
@@ -204,11 +210,14 @@ func (fs logFS) OpenDir(path string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if path != fs.s.metaDir() {
+		return f, nil
+	}
 	return logDir{f, fs}, nil
 }
 
 func (fs logFS) log(path string, f vfs.File, err error) (vfs.File, error) {
-	if !isLog(path) {
+	if !fs.isLog(path) {
 		return f, err
 	}
 	fs.halt("write-ahead log", err)
@@ -316,18 +325,10 @@ func (s *Store) openWitness() error {
 	if err != nil {
 		return err
 	}
-	want := binary.LittleEndian.Uint64(m.Bytes())
-	b, closer, err := s.db.Get(sequenceKey)
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-	case err != nil:
+	want := parseSequence(m.Bytes())
+	if s.sequence, err = s.storedSequence(); err != nil {
 		m.Close()
-		return errf(ErrCorrupt, "metadata in %s is damaged: %v", s.metaDir(), err)
-	default:
-		if len(b) == 8 {
-			s.sequence = binary.LittleEndian.Uint64(b)
-		}
-		closer.Close()
+		return err
 	}
 	if s.sequence < want {
 		m.Close()
@@ -337,6 +338,32 @@ func (s *Store) openWitness() error {
 	s.witness.store()
 	go s.witness.syncEachSecond()
 	return nil
+}
+
+func sequenceBytes(seq uint64) []byte { return binary.LittleEndian.AppendUint64(nil, seq) }
+func parseSequence(b []byte) uint64   { return binary.LittleEndian.Uint64(b) }
+
+// storedSequence returns the sequence of the last commit that the metadata has.
+func (s *Store) storedSequence() (uint64, error) {
+	b, closer, err := s.db.Get(sequenceKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, errf(ErrCorrupt, "metadata in %s is damaged: %v", s.metaDir(), err)
+	}
+	defer closer.Close()
+	if len(b) != 8 {
+		return 0, errf(ErrCorrupt, "metadata in %s is damaged: its sequence has %d bytes", s.metaDir(), len(b))
+	}
+	return parseSequence(b), nil
+}
+
+// now returns the sequence of the newest commit known durable.
+func (w *witness) now() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seq
 }
 
 // advance records that commit seq is durable, and with it all before.

@@ -30,6 +30,9 @@ const tableWait = time.Second
 // up while the store is being opened, where nobody has to be kept waiting,
 // and when the waiting for space has ended, with which the store has too.
 func (fs metaFS) persist(path string, fn func() error) error {
+	if !fs.s.inMeta(path) { // a checkpoint, which fails and is made later
+		return fn()
+	}
 	sp := fs.s.space
 	err := sp.withBallast(fn)
 	if !isFull(err) || !fs.s.ready.Load() {

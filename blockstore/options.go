@@ -50,6 +50,13 @@ type Options struct {
 	// half times the reserve is free. Default 90.
 	Watermark int
 
+	// CheckpointInterval is how often a copy of the metadata is kept, if it has
+	// changed. Default 1 hour; negative: never.
+	CheckpointInterval time.Duration
+
+	// Checkpoints is how many such copies are kept. Default 24.
+	Checkpoints int
+
 	// For tests.
 	fs     hostFS
 	bootID string
@@ -82,6 +89,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Watermark == 0 {
 		o.Watermark = 90
+	}
+	if o.CheckpointInterval == 0 {
+		o.CheckpointInterval = time.Hour
+	}
+	if o.Checkpoints == 0 {
+		o.Checkpoints = 24
 	}
 	if o.fs == nil {
 		o.fs = osFS{}

@@ -2,7 +2,6 @@ package blockstore
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,8 +27,10 @@ import (
 //	ballast  space that is given up when metadata finds none
 //	layers/  LINEAGE-VERSION/SEGMENT: the data
 //	rings/   LINEAGE: intent rings of volumes open for write
+//	checkpoints/ TIME-SEQUENCE: copies of meta
 type Store struct {
 	dir    string
+	meta   string // where the metadata stands, if not in dir/meta (offline.go)
 	o      Options
 	fs     hostFS
 	lock   io.Closer
@@ -61,7 +62,8 @@ type Store struct {
 		sync.Mutex
 		m map[layerID]*layer
 	}
-	reclaim *reclaimer
+	reclaim     *reclaimer
+	checkpoints *checkpointer
 }
 
 // Open opens the store in dir, making it if dir is empty or missing.
@@ -126,6 +128,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.reclaim = startReclaimer(s)
+	s.checkpoints = startCheckpointer(s)
 	s.space.start()
 	return nil
 }
@@ -154,7 +157,13 @@ func explainOpen(dir string, err error) error {
 	return errf(ErrCorrupt, "metadata in %s cannot be opened: %v; restore the directory from a backup, or start a store in another directory", dir, err)
 }
 
-func (s *Store) metaDir() string   { return filepath.Join(s.dir, "meta") }
+func (s *Store) metaDir() string {
+	if s.meta != "" {
+		return s.meta
+	}
+	return filepath.Join(s.dir, "meta")
+}
+
 func (s *Store) layersDir() string { return filepath.Join(s.dir, "layers") }
 func (s *Store) ringPath(lineage uint64) string {
 	return filepath.Join(s.dir, "rings", fmt.Sprintf("%016x", lineage))
@@ -191,6 +200,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	s.ops.Wait()
 	s.reclaim.stop()
+	s.checkpoints.stop()
 	open, err := s.cat.settle()
 	closed := errf(ErrClosed, "the store is closed")
 	s.bad.CompareAndSwap(nil, &closed)
@@ -233,6 +243,9 @@ func (s *Store) closeParts() error {
 	if s.db != nil {
 		done := make(chan error, 1)
 		go func() {
+			if s.checkpoints != nil {
+				s.checkpoints.stop()
+			}
 			s.commits.Wait()
 			done <- s.db.Close()
 		}()
@@ -297,7 +310,7 @@ func (s *Store) apply(b *pebble.Batch) error {
 	}
 	s.sequence++
 	seq := s.sequence
-	err := b.Set(sequenceKey, binary.LittleEndian.AppendUint64(nil, seq), nil)
+	err := b.Set(sequenceKey, sequenceBytes(seq), nil)
 	if err == nil {
 		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
 	}

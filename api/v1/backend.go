@@ -15,6 +15,7 @@ type Backend interface {
 	SnapshotBackend
 	RetiredBackend
 	LossBackend
+	StoreBackend
 	Status(ctx context.Context) (Status, error)
 	// Usage says what each disk takes and what it shares.
 	Usage(ctx context.Context) (blockstore.UsageReport, error)

@@ -55,6 +55,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeSnapshots(mux)
 	s.routeRetired(mux)
 	s.routeLoss(mux)
+	s.routeStore(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/usage", s.answer(s.usage))

@@ -32,6 +32,7 @@ func newApp(s streams) *cli.App {
 		noun("image", "golden images", imageCommands()),
 		noun("volume", "OS volumes, cloned from golden images", volumeCommands()),
 		noun("snapshot", "snapshots of volumes", snapshotCommands()),
+		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
 		spaceCommand(),
 		statusCommand(),
 		versionCommand(),

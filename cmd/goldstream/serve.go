@@ -34,6 +34,8 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "ballast", Usage: "file given up when another program fills the disk, a `SIZE`, or none (default: 256MiB; less on small disks)"},
 			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; less than what clients wait", Value: time.Minute},
 			&cli.IntFlag{Name: "watermark", Usage: "how full the disk may be, in `PERCENT`, before new volumes and images are refused", Value: 90},
+			&cli.DurationFlag{Name: "checkpoint-interval", Usage: "`TIME` between copies of the metadata that are kept; 0: none", Value: time.Hour},
+			&cli.IntFlag{Name: "checkpoints", Usage: "how `MANY` of them are kept", Value: 24},
 		},
 	}
 	cmd := c.command()
@@ -122,6 +124,12 @@ func storeOptions(c *cli.Context) (o blockstore.Options, err error) {
 	}
 	if o.Watermark = c.Int("watermark"); o.Watermark < 1 || o.Watermark > 100 {
 		return o, usagef("--watermark %d: it is a percentage, 1 to 100", o.Watermark)
+	}
+	if o.CheckpointInterval = c.Duration("checkpoint-interval"); o.CheckpointInterval <= 0 {
+		o.CheckpointInterval = -1 // never
+	}
+	if o.Checkpoints = c.Int("checkpoints"); o.Checkpoints < 1 {
+		return o, usagef("--checkpoints %d: keep at least one", o.Checkpoints)
 	}
 	return o, nil
 }

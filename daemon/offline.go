@@ -1,0 +1,30 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"goldstream/blockstore"
+)
+
+// RestoreCheckpoint goes back to a checkpoint of the metadata in a data
+// directory that nobody has open. See blockstore.RestoreCheckpoint.
+func RestoreCheckpoint(ctx context.Context, dir string, req blockstore.RestoreRequest) (blockstore.RestoreReport, error) {
+	blocks, o, err := offlineStore(dir)
+	if err != nil {
+		return blockstore.RestoreReport{}, err
+	}
+	return blockstore.RestoreCheckpoint(ctx, blocks, o, req)
+}
+
+// offlineStore returns the store's directory and options for work on it as a
+// whole, of which nothing is logged: it is reported.
+func offlineStore(dir string) (blocks string, o blockstore.Options, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", o, err
+	}
+	blocks = filepath.Join(dir, "blocks")
+	o.Logger = slog.New(slog.DiscardHandler)
+	return blocks, o, mustExist(dir, blocks)
+}
