@@ -332,7 +332,7 @@ func (s *Store) openWitness() error {
 	}
 	if s.sequence < want {
 		m.Close()
-		return errf(ErrCorrupt, "metadata in %s lost its tail: it ends at commit %d, but commit %d was durable; restore it from a backup", s.metaDir(), s.sequence, want)
+		return errf(ErrCorrupt, "metadata in %s lost its tail: it ends at commit %d, but commit %d was durable; go back to a checkpoint (goldstream store restore-checkpoint), or accept the loss (goldstream store accept)", s.metaDir(), s.sequence, want)
 	}
 	s.witness = &witness{m: m, seq: s.sequence, stop: make(chan struct{}), done: make(chan struct{})}
 	s.witness.store()

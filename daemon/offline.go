@@ -18,6 +18,16 @@ func RestoreCheckpoint(ctx context.Context, dir string, req blockstore.RestoreRe
 	return blockstore.RestoreCheckpoint(ctx, blocks, o, req)
 }
 
+// AcceptTail goes on from where the metadata ends in a data directory that
+// nobody has open. See blockstore.AcceptTail.
+func AcceptTail(ctx context.Context, dir string, apply bool) (blockstore.TailReport, error) {
+	blocks, o, err := offlineStore(dir)
+	if err != nil {
+		return blockstore.TailReport{}, err
+	}
+	return blockstore.AcceptTail(ctx, blocks, o, apply)
+}
+
 // offlineStore returns the store's directory and options for work on it as a
 // whole, of which nothing is logged: it is reported.
 func offlineStore(dir string) (blocks string, o blockstore.Options, err error) {

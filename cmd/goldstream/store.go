@@ -36,6 +36,12 @@ func storeCommands() []*cli.Command {
 			},
 			action: restoreCheckpoint, complete: names{checkpointNames},
 		},
+		{
+			name: "accept", usage: "go on with metadata that lost its tail; without --yes only say what is known",
+			examples: []string{"goldstream store accept", "goldstream store accept --yes"},
+			flags:    []cli.Flag{yesFlag()},
+			action:   acceptTail,
+		},
 	})
 }
 
@@ -98,17 +104,36 @@ func showRestore(w io.Writer, r blockstore.RestoreReport) {
 	items(w, "made since, and lost:", r.Lost)
 	items(w, "deleted since, and back again:", r.Returned)
 	items(w, "written since; keep what was overwritten, lose what was written for the first time:", r.Written)
-	var missing []string
-	for _, m := range r.Missing {
-		missing = append(missing, fmt.Sprintf("%s: %s", m.Disk, exactSize(m.Bytes)))
-	}
-	items(w, "reclaimed since, and missing:", missing)
+	items(w, "reclaimed since, and missing:", missingText(r.Missing))
 	items(w, "layers that the checkpoint does not know, which are kept aside:", r.Strays)
 	if !r.Done {
 		fmt.Fprintln(w, "nothing was changed; with --yes it is done")
 		return
 	}
 	fmt.Fprintf(w, "done; what was replaced is kept in %s\nAll volumes have a new epoch: restart their servers.\n", r.Aside)
+}
+
+func acceptTail(c *call) error {
+	return offline(c, func(ctx context.Context, dir string) (blockstore.TailReport, error) {
+		return daemon.AcceptTail(ctx, dir, c.Bool("yes"))
+	}, func(w io.Writer, r blockstore.TailReport) {
+		fmt.Fprintf(w, "the metadata ends at commit %d; commit %d was durable: %d are lost\n", r.Present, r.Durable, r.Durable-r.Present)
+		items(w, "volumes that may have lost flushed writes:", r.Volumes)
+		items(w, "trimmed or deleted in them; reads as zero:", missingText(r.Missing))
+		items(w, "layers without a record, which are kept:", r.Strays)
+		if r.Done {
+			fmt.Fprintln(w, "accepted. All volumes have a new epoch: check their file systems and restart their servers.")
+		} else {
+			fmt.Fprintln(w, "nothing was changed; with --yes it is accepted")
+		}
+	})
+}
+
+func missingText(missing []blockstore.MissingData) (list []string) {
+	for _, m := range missing {
+		list = append(list, fmt.Sprintf("%s: %s", m.Disk, exactSize(m.Bytes)))
+	}
+	return list
 }
 
 // items prints a list with a heading, if there is any.

@@ -37,3 +37,18 @@ func TestGoBackToACheckpoint(t *testing.T) {
 	h.must("image", "verify", "debian")
 	require.Contains(t, h.must("volume", "inspect", "web-1"), "restored from checkpoint")
 }
+
+// TestAcceptALostTail as docs/recovery.md tells it.
+func TestAcceptALostTail(t *testing.T) {
+	h := newHouse(t)
+	h.must("volume", "create", "web-1", "--size", "1MiB")
+	r := h.run("store", "accept", "--yes")
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.err, "has lost nothing")
+	require.NoError(t, os.WriteFile(filepath.Join(h.data, "blocks", "seq"), []byte{200, 0, 0, 0, 0, 0, 0, 0}, 0o600))
+	require.Contains(t, h.run("volume", "list").err, "goldstream store accept")
+	require.Contains(t, h.must("store", "accept"), "nothing was changed")
+	require.NotZero(t, h.run("volume", "list").code)
+	require.Contains(t, h.must("store", "accept", "--yes"), "new epoch")
+	require.Contains(t, h.must("volume", "inspect", "web-1"), "lost its tail")
+}
