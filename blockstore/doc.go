@@ -60,6 +60,10 @@
 //	usage.go                     what each disk takes and shares
 //	ring.go recover.go           the intent ring and what a kill leaves
 //	commit.go seal.go            one committer for each volume
+//	unsynced.go failure.go       what a failed sync may have lost
+//	accept.go epoch.go           going on after a loss, and who may
+//	checkpoint.go restore.go     copies of the metadata, and back to one
+//	offline.go accepttail.go     work on a store that nobody has open
 //	reclaim.go absorb.go         giving back what nothing needs
-//	import.go verify.go strays.go
+//	import.go verify.go strays.go missing.go
 package blockstore
