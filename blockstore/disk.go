@@ -3,16 +3,20 @@ package blockstore
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // Disk is a handle on an OS volume, a snapshot or a golden image. Its methods may be
-// called from many goroutines; Close once, after all others returned.
+// called from many goroutines; Close once, after all others returned. What is
+// called later is refused with ErrClosed: the ring and the pages that it would
+// touch may be gone.
 // Offsets and lengths are in bytes, of any alignment.
 type Disk struct {
 	v      *volume // nil for an image or a snapshot
 	image  *view
 	closer func() error
 	once   sync.Once
+	closed atomic.Bool
 }
 
 // OpenImage opens a golden image for reading. It stays readable while open,
@@ -60,8 +64,19 @@ func (d *Disk) Size() int64 {
 // ReadOnly is true for golden images and snapshots.
 func (d *Disk) ReadOnly() bool { return d.v == nil }
 
+// open refuses an operation on a handle that is closed.
+func (d *Disk) open(op string) error {
+	if d.closed.Load() {
+		return errf(ErrClosed, "%s refused: the disk was closed", op)
+	}
+	return nil
+}
+
 // check refuses a range that is not within the disk.
 func (d *Disk) check(op string, off, length int64) error {
+	if err := d.open(op); err != nil {
+		return err
+	}
 	if size := d.Size(); off < 0 || length < 0 || off > size || length > size-off {
 		return errf(ErrRange, "%s of %d bytes at %d: the disk ends at %d", op, length, off, size)
 	}
@@ -133,6 +148,9 @@ func (d *Disk) WriteZeroes(ctx context.Context, off, length int64, noHole, fua b
 // Flush makes every change that returned before durable, by whichever handle
 // it was made. Error: ErrFailed; then those changes may be lost.
 func (d *Disk) Flush(context.Context) error {
+	if err := d.open("flush"); err != nil {
+		return err
+	}
 	if d.v == nil {
 		return nil
 	}
@@ -161,7 +179,10 @@ func (d *Disk) Extents(ctx context.Context, off, length int64, yield func(length
 // was written; an error says that this failed.
 func (d *Disk) Close() error {
 	var err error
-	d.once.Do(func() { err = d.closer() })
+	d.once.Do(func() {
+		d.closed.Store(true)
+		err = d.closer()
+	})
 	return err
 }
 
