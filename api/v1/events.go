@@ -52,6 +52,8 @@ func (s *server) stream(f func(*events, *http.Request) (any, error), query ...st
 		e.end(v, err)
 		if e.upload != nil {
 			e.upload.discard(e.rc)
+		} else if err != nil {
+			drain(e.rc, r)
 		}
 	}
 }

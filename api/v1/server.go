@@ -19,6 +19,7 @@ import (
 const (
 	maxHeader      = 64 << 10         // bytes of a request's header
 	maxJSON        = 1 << 20          // bytes of a JSON body
+	maxDrain       = 64 << 20         // bytes read of the body of a request that is refused
 	headerTimeout  = 10 * time.Second // to send the header
 	jsonTimeout    = 30 * time.Second // to send a JSON body
 	idleTimeout    = 2 * time.Minute  // between requests
@@ -94,6 +95,9 @@ func (s *server) answerAny(f func(http.ResponseWriter, *http.Request) (any, erro
 		start := time.Now()
 		v, err := f(w, r)
 		s.record(r, start, err)
+		if err != nil { // before the answer: with its header the server gives up a long body
+			drain(http.NewResponseController(w), r)
+		}
 		s.deadline(w)
 		switch {
 		case err != nil:

@@ -55,3 +55,15 @@ func (u *upload) discard(rc *http.ResponseController) {
 	<-u.done
 	_, _ = io.Copy(io.Discard, u.body)
 }
+
+// drain reads what a refused request still sends, up to a bound, so that a
+// client that is sending finds the error and not a broken connection. One that
+// asked first (Expect: 100-continue) sends nothing once it has the error.
+func drain(rc *http.ResponseController, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody || r.Header.Get("Expect") != "" {
+		return
+	}
+	_ = rc.SetReadDeadline(time.Now().Add(discardTimeout))
+	defer rc.SetReadDeadline(time.Time{})
+	_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
+}
