@@ -6,6 +6,7 @@ import (
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
+	"goldstream/nbd"
 )
 
 // backend is the store as the API wants it. Most of it is the store's own
@@ -14,6 +15,8 @@ type backend struct {
 	*blockstore.Store
 	d   *Daemon
 	nbd []string // URIs that serve the store
+	// clients is the NBD server, nil where there is none.
+	clients *nbd.Server
 	// fence cuts NBD clients off a volume and keeps them off until lift is
 	// called; nil where there is no NBD server.
 	fence fenceFunc

@@ -21,6 +21,9 @@ type Options struct {
 	// DrainTimeout bounds how long NBD requests and, after them, API requests
 	// may take to end at a stop. Default 10 s each.
 	DrainTimeout time.Duration
+	// SlowRequest is how long an NBD request takes that is logged as slow; 0
+	// logs none.
+	SlowRequest time.Duration
 	// Imports bounds the imports that run at once; each takes up to 100 MiB of
 	// memory. More wait. Default 8.
 	Imports int

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"goldstream/api/v1"
+	"goldstream/nbd"
 )
 
 // Embedded is the API inside this process.
@@ -21,7 +22,7 @@ func (d *Daemon) Embed() *Embedded {
 	pair := v1.NewPair()
 	return &Embedded{
 		Client: v1.NewClientDial(pair.Dial),
-		api:    d.serveAPI(pair, nil, nil),
+		api:    d.serveAPI(pair, nil, nil, nil),
 	}
 }
 
@@ -41,16 +42,16 @@ type apiServer struct {
 	err    error              // what it returned; valid after done
 }
 
-func (d *Daemon) serveAPI(l net.Listener, nbd []string, fence fenceFunc) *apiServer {
+func (d *Daemon) serveAPI(l net.Listener, uris []string, srv *nbd.Server, fence fenceFunc) *apiServer {
 	ctx, cancel := context.WithCancel(context.Background())
-	srv := v1.NewServer(&backend{Store: d.store, d: d, nbd: nbd, fence: fence}, d.opts.Version, d.log)
-	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	api := v1.NewServer(&backend{Store: d.store, d: d, nbd: uris, clients: srv, fence: fence}, d.opts.Version, d.log)
+	api.BaseContext = func(net.Listener) context.Context { return ctx }
 	ctx, stop := context.WithCancelCause(ctx) // the one that BaseContext returns
-	a := &apiServer{srv: srv, cancel: func() { stop(v1.ErrStopping); cancel() }, done: make(chan struct{})}
-	srv.Handler = a.counted(srv.Handler)
+	a := &apiServer{srv: api, cancel: func() { stop(v1.ErrStopping); cancel() }, done: make(chan struct{})}
+	api.Handler = a.counted(api.Handler)
 	go func() {
 		defer close(a.done)
-		a.err = srv.Serve(l)
+		a.err = api.Serve(l)
 	}()
 	return a
 }

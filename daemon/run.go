@@ -96,12 +96,12 @@ func (r *running) closeListeners() {
 
 func (r *running) serve(sock net.Listener) {
 	e := newExports(r.d.store)
-	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall, DiskOf: diskOf})
+	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall, SlowRequest: r.d.opts.SlowRequest, DiskOf: diskOf})
 	r.ends = make(chan error, len(r.lns))
 	for _, ln := range r.lns {
 		go func() { r.ends <- r.nbd.Serve(context.Background(), ln) }()
 	}
-	r.api = r.d.serveAPI(sock, r.uris, fence(e, r.nbd))
+	r.api = r.d.serveAPI(sock, r.uris, r.nbd, fence(e, r.nbd))
 }
 
 // wait returns when ctx ends, or earlier with the error of a listener that

@@ -42,6 +42,7 @@ func (c *conn) replyDone(r request) {
 
 // replyError answers a request that failed.
 func (c *conn) replyError(r request, e *wireError) {
+	c.counters.errors.Add(1)
 	if !c.structured {
 		var p [simpleSize]byte
 		putSimple(p[:], r.cookie, e.errno)

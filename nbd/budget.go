@@ -208,6 +208,13 @@ func serve(line *[]*account) {
 	}
 }
 
+// holds returns the bytes that the account holds.
+func (a *account) holds() int64 {
+	a.budget.mu.Lock()
+	defer a.budget.mu.Unlock()
+	return a.held
+}
+
 // held returns the bytes in use.
 func (b *byteBudget) held() int64 {
 	b.mu.Lock()

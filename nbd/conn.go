@@ -83,11 +83,16 @@ type conn struct {
 	// c.work and c.pumpRest, made once so that starting them allocates nothing.
 	workFn, pumpFn func()
 
-	requests, received int64 // the reader's counts
-	stalls             stalls
-	stalling           atomic.Int64 // requests that wait for room
-	payloadDeadline    time.Time    // the reader's deadline; zero if there is none
-	failures           atomic.Int64
+	stalls          stalls
+	stalling        atomic.Int64 // requests that wait for room
+	payloadDeadline time.Time    // the reader's deadline; zero if there is none
+	failures        atomic.Int64
+	counters        counters
+	serves          atomic.Pointer[served] // set once transmission begins
+	// arrived is when the reader last got something from the socket, by
+	// Server.clock; batchBytes what the READs in batch returned. The reader's.
+	arrived    time.Duration
+	batchBytes int64
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -102,7 +107,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 }
 
 func remoteName(nc net.Conn) string {
-	if a := nc.RemoteAddr(); a != nil && a.String() != "" {
+	if a := nc.RemoteAddr(); a != nil && a.String() != "" && a.String() != "@" {
 		return a.String()
 	}
 	return "unix"
@@ -131,7 +136,7 @@ func (c *conn) serve() {
 	c.role.timer.Stop()
 	c.finish(reason)
 	c.log.Info("nbd: export closed", "export", c.export, "remote", c.remote, "reason", reason,
-		"requests", c.requests, "received_bytes", c.received, "sent_bytes", c.replies.sent.Load(),
+		"requests", c.counters.requests(), "received_bytes", c.counters.sorts[sortWrite].bytes.Load(), "sent_bytes", c.replies.sent.Load(),
 		"errors", c.failures.Load(), "duration", time.Since(start))
 }
 
@@ -154,6 +159,7 @@ func (c *conn) begin() {
 	c.role.timer = time.AfterFunc(time.Hour, c.superviseReader)
 	c.role.timer.Stop()
 	c.reading.Store(true)
+	c.serves.Store(&served{c.export, time.Now(), c.readOnly})
 }
 
 // broke is called when replies can no longer be written: it ends the device

@@ -1,12 +1,16 @@
 package nbd
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // job is a request for a worker, with its payload or the room for its reply.
 type job struct {
 	request
-	cost int64   // bytes reserved for it
-	buf  *buffer // WRITE: payload; READ: room for header and data; else nil
+	cost int64         // bytes reserved for it
+	at   time.Duration // when it was here, by Server.clock
+	buf  *buffer       // WRITE: payload; READ: room for header and data; else nil
 }
 
 // jobQueue is the line of a connection's jobs before its workers. Workers

@@ -58,6 +58,12 @@ type Options struct {
 	// of transmission. Default 10 s.
 	HandshakeTimeout time.Duration
 
+	// SlowRequest is how long a request takes, from when it was read to when
+	// its reply is queued, that is logged as slow; no more than ten are in a
+	// second. READs answered from memory by the reader are not looked at.
+	// Default 0: none is logged.
+	SlowRequest time.Duration
+
 	// PayloadTimeout is how long the data of one WRITE may take to arrive
 	// after its header, to within a quarter more. Between requests a client
 	// may be silent for ever. Default 60 s.

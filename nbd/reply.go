@@ -101,6 +101,13 @@ func (q *replyQueue) waitIdle() {
 	}
 }
 
+// inFlight returns how many requests are.
+func (q *replyQueue) inFlight() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.reqs
+}
+
 // err returns why replies can no longer be written, or nil.
 func (q *replyQueue) err() error {
 	q.mu.Lock()

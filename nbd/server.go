@@ -23,7 +23,9 @@ type Server struct {
 
 	longSlots chan struct{} // one for each of them that may be long (worker.go)
 
+	made          time.Time
 	warnings      warnLimit
+	slow          warnLimit     // of slow requests
 	finishTimeout time.Duration // finishTimeout, but for tests
 
 	mu struct {
@@ -39,6 +41,7 @@ type Server struct {
 // use is what the connections of one export share.
 type use struct {
 	devices int           // open; under Server.mu
+	past    Statistics    // of connections that have closed it; under Server.mu
 	long    chan struct{} // one for each of its long device calls
 }
 
@@ -52,7 +55,7 @@ type listener struct {
 // NewServer returns a server of what exports finds.
 func NewServer(exports Exports, o Options) *Server {
 	o = o.withDefaults()
-	s := &Server{o: o, exports: exports, finishTimeout: finishTimeout}
+	s := &Server{o: o, exports: exports, finishTimeout: finishTimeout, made: time.Now()}
 	s.budget = &byteBudget{max: o.MaxBytes}
 	s.listing = make(chan struct{}, listsAtOnce)
 	s.slots = make(chan struct{}, o.IOWorkers)
@@ -199,6 +202,11 @@ func (s *Server) countUse(c *conn, export string, delta int) {
 		s.mu.inUse[export] = u
 	}
 	u.devices += delta
+	if delta < 0 && c.serves.Load() != nil {
+		k := c.counters.snapshot()
+		u.past.add(&k)
+		c.serves.Store(nil)
+	}
 	if u.devices == 0 {
 		delete(s.mu.inUse, export)
 	}

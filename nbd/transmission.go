@@ -63,7 +63,6 @@ func (c *conn) handleRequests() error {
 		if r.kind == cmdDisc {
 			return errDisconnect
 		}
-		c.requests++
 		if err := c.dispatch(r); err != nil {
 			return err
 		}
@@ -94,6 +93,7 @@ func (c *conn) awaitRequest() error {
 			return errDraining
 		}
 		err := c.in.fill(requestSize)
+		c.arrived = c.srv.clock()
 		if !errors.Is(err, os.ErrDeadlineExceeded) || c.payloadDeadline.IsZero() {
 			return err
 		}
@@ -147,7 +147,7 @@ func (c *conn) dispatch(r request) error {
 		c.replies.unreserve()
 		return errLeft
 	}
-	j := job{request: r}
+	j := job{request: r, at: c.arrived}
 	if r.kind == cmdBlockStatus {
 		j.cost = costOf(statusRoom(r))
 		if err := c.charge(j.cost); err != nil {
@@ -184,7 +184,7 @@ func (c *conn) takeRead(r request) error {
 		c.replies.unreserve()
 		return err
 	}
-	c.submit(job{request: r, cost: cost, buf: c.srv.buffers.get(n)})
+	c.submit(job{request: r, cost: cost, at: c.arrived, buf: c.srv.buffers.get(n)})
 	return nil
 }
 
@@ -200,6 +200,7 @@ func (c *conn) readInline(r request) (ok bool, err error) {
 	}
 	c.putReadHeader(p, r)
 	c.batch.n += len(p)
+	c.batchBytes += int64(r.length)
 	if c.batch.reqs++; c.batch.reqs == maxBatch {
 		c.flushBatch()
 	}
@@ -239,6 +240,8 @@ func (c *conn) newBatch(n int) error {
 // the socket is full a goroutine of its own does the rest.
 func (c *conn) flushBatch() {
 	if c.batch.n > 0 {
+		c.counters.took(sortRead, int64(c.batch.reqs), c.batchBytes, c.srv.clock()-c.arrived)
+		c.batchBytes = 0
 		c.replies.append(c.batch)
 	} else if c.batch.buf != nil {
 		c.free(c.batch.buf, c.batch.cost)
@@ -325,7 +328,7 @@ func (c *conn) takeWrite(r request) error {
 		}
 		return nil
 	}
-	c.received += int64(r.length)
+	j.at = c.srv.clock()
 	if !c.beginModifying() {
 		c.drop(&j)
 		return errLeft

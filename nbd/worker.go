@@ -96,6 +96,7 @@ func (c *conn) runSlotted(ctx context.Context, j *job) {
 		c.drop(j)
 		return
 	}
+	c.completed(j, err)
 	if err != nil {
 		c.free(j.buf, j.cost)
 		c.replyError(j.request, c.deviceError(j.request, err))

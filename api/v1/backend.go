@@ -17,6 +17,8 @@ type Backend interface {
 	LossBackend
 	StoreBackend
 	Status(ctx context.Context) (Status, error)
+	// Connections lists the NBD clients and what they did.
+	Connections(ctx context.Context) (ConnectionList, error)
 	// Usage says what each disk takes and what it shares.
 	Usage(ctx context.Context) (blockstore.UsageReport, error)
 }

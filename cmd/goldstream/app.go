@@ -35,6 +35,7 @@ func newApp(s streams) *cli.App {
 		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
 		spaceCommand(),
 		statusCommand(),
+		connectionsCommand(),
 		versionCommand(),
 		completionCommand(),
 	}

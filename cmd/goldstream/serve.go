@@ -30,6 +30,7 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
+			&cli.DurationFlag{Name: "slow-request", Usage: "`TIME` after which an NBD request is logged as slow; 0 logs none", Value: time.Second},
 			&cli.StringFlag{Name: "reserve", Usage: "free space that first writes of blocks leave alone, a `SIZE` (default: 2GiB, or 2 % of the disk if that is more; less on small disks)"},
 			&cli.StringFlag{Name: "ballast", Usage: "file given up when another program fills the disk, a `SIZE`, or none (default: 256MiB; less on small disks)"},
 			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; less than what clients wait", Value: time.Minute},
@@ -82,6 +83,7 @@ func serve(c *cli.Context) (err error) {
 		Version:      programVersion(),
 		Logger:       log,
 		DrainTimeout: c.Duration("drain-timeout"),
+		SlowRequest:  c.Duration("slow-request"),
 		Store:        store,
 	})
 	if err != nil {
