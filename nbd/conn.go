@@ -30,7 +30,8 @@ const (
 type conn struct {
 	srv    *Server
 	from   *listener
-	nc     net.Conn
+	sock   net.Conn // what was accepted; deadlines and Close are its
+	nc     net.Conn // what is spoken through: sock or, after STARTTLS, TLS on it
 	remote string
 	log    *slog.Logger
 	in     reader // the reader's
@@ -59,13 +60,17 @@ type conn struct {
 	done chan struct{}
 
 	// What the handshake agreed on.
+	fixed      bool // the client speaks fixed newstyle
 	noZeroes   bool
+	encrypted  bool
 	structured bool
 	metaExport string // the export that SET_META_CONTEXT named
 	metaChosen bool   // it chose base:allocation
 
 	// The export. dev is nil until an option names one.
 	export     string
+	asked      string        // the name that opened it; a secret where there are Grants
+	grant      string        // id of the grant, or ""; under Server.mu
 	long       chan struct{} // use.long of the export
 	dev        Device
 	size       int64
@@ -96,7 +101,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
+	c := &conn{srv: s, sock: nc, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.phase.cutHandshake = func() {}
 	c.account = newAccount(s.budget, s.o.MaxInFlightBytes)
@@ -117,7 +122,7 @@ func remoteName(nc net.Conn) string {
 func (c *conn) serve() {
 	defer close(c.done)
 	defer func() { c.in.forget(); c.in.release() }()
-	defer c.nc.Close()
+	defer c.sock.Close()
 	defer c.cancel()
 	defer c.closeDevice()
 
@@ -166,7 +171,7 @@ func (c *conn) begin() {
 // calls and wakes the reader.
 func (c *conn) broke(error) {
 	c.cancel()
-	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	_ = c.sock.SetReadDeadline(time.Unix(1, 0))
 }
 
 // finish ends transmission: what was read is answered, then, if the server
@@ -177,7 +182,7 @@ func (c *conn) finish(reason error) {
 		c.replies.fail(reason) // cancels; what is in flight is not answered
 	}
 	c.replies.patience.Store(int64(c.srv.finishTimeout))
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.finishTimeout)) // for the write under way
+	_ = c.sock.SetWriteDeadline(time.Now().Add(c.srv.finishTimeout)) // for the write under way
 	c.flushBatch()
 	c.replies.waitIdle()
 	c.wg.Wait()
@@ -203,11 +208,10 @@ func orderly(reason error) bool {
 // linger lets the last replies arrive. Closing a socket with unread input
 // resets the connection, and a reset can destroy what the peer has not read.
 func (c *conn) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if !c.closeWrite() {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_ = c.sock.SetReadDeadline(time.Now().Add(lingerTimeout))
 	left := lingerBytes
 	for left > 0 {
 		c.in.forget()
@@ -226,15 +230,15 @@ func (c *conn) drain() {
 	c.draining.Store(true)
 	c.endStalls()
 	if c.phase.transmission {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		_ = c.sock.SetReadDeadline(time.Unix(1, 0))
 		return
 	}
-	_ = c.nc.SetDeadline(time.Unix(1, 0))
+	_ = c.sock.SetDeadline(time.Unix(1, 0))
 	c.phase.cutHandshake()
 }
 
 // kill ends the connection at once; what is in flight is not answered.
 func (c *conn) kill() {
-	_ = c.nc.Close() // first: a cancelled call must not become an EIO on the wire
+	_ = c.sock.Close() // first: a cancelled call must not become an EIO on the wire
 	c.cancel()
 }

@@ -19,6 +19,10 @@
 // FUA on a request means: durable before the reply. FLUSH makes durable all
 // that was answered before, on whichever connection of the export.
 //
+// A listener may offer or require TLS, which a client starts with STARTTLS, and
+// may have Grants: then a name is a secret that opens what was granted by it,
+// and nothing is listed.
+//
 // Section numbers in comments ("proto: Option types") are headings of
 // doc/proto.md in the NetworkBlockDevice/nbd repository.
 //

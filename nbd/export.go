@@ -35,27 +35,44 @@ func (c *conn) open(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if c.dev != nil && c.export == name {
+	if c.dev != nil && c.asked == name {
 		return nil
 	}
 	c.closeDevice()
-	// Counted before, so that Fence finds who is just opening.
-	c.srv.countUse(c, name, +1)
-	dev, err := c.srv.exports.Open(ctx, name)
-	if err == nil && !dev.ReadOnly() {
-		if err = c.srv.awaitLeaving(ctx, c, name); err != nil {
-			err = errors.Join(err, dev.Close())
-		}
+	g, err := c.grantFor(ctx, name)
+	if err != nil {
+		return c.openError(name, g.Export, err)
 	}
-	if err == nil && c.ctx.Err() != nil {
-		err = errors.Join(c.ctx.Err(), dev.Close())
+	// Counted before, so that Fence and Disconnect find who is just opening.
+	c.srv.setGrant(c, g.ID)
+	c.srv.countUse(c, g.Export, +1)
+	dev, err := c.openGranted(ctx, name, g)
+	if err != nil {
+		c.srv.countUse(c, g.Export, -1)
+		c.srv.setGrant(c, "")
+		return c.openError(name, g.Export, err)
+	}
+	c.dev, c.export, c.asked = dev, g.Export, name
+	c.size, c.readOnly = dev.Size(), dev.ReadOnly() || g.ReadOnly
+	return nil
+}
+
+func (c *conn) openGranted(ctx context.Context, name string, g Grant) (Device, error) {
+	dev, err := c.srv.exports.Open(ctx, g.Export)
+	if err != nil {
+		return nil, err
+	}
+	err = c.confirmGrant(ctx, name, g)
+	if err == nil && !dev.ReadOnly() && !g.ReadOnly {
+		err = c.srv.awaitLeaving(ctx, c, g.Export)
+	}
+	if err == nil {
+		err = c.ctx.Err()
 	}
 	if err != nil {
-		c.srv.countUse(c, name, -1)
-		return c.openError(name, err)
+		return nil, errors.Join(err, dev.Close())
 	}
-	c.dev, c.export, c.size, c.readOnly = dev, name, dev.Size(), dev.ReadOnly()
-	return nil
+	return dev, nil
 }
 
 // exportName checks a name from the wire and drops a leading slash: boot
@@ -71,7 +88,9 @@ func exportName(name string) (string, error) {
 	return name, nil
 }
 
-func (c *conn) openError(name string, err error) error {
+// openError is what the client is told. The log gets the export's own name: the
+// one that was asked for may be a secret.
+func (c *conn) openError(name, export string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return &optionError{repErrUnknown, fmt.Sprintf("no export named %.200q; LIST shows what there is", name)}
@@ -85,7 +104,7 @@ func (c *conn) openError(name string, err error) error {
 		c.srv.warn("nbd: client refused", "export", name, "remote", c.remote, "reason", refused.Reason)
 		return &optionError{repErrPolicy, refused.Reason}
 	}
-	c.srv.warn("nbd: cannot open export", "export", name, "remote", c.remote, "err", err)
+	c.srv.warn("nbd: cannot open export", "export", export, "remote", c.remote, "err", err)
 	if errors.Is(err, errStillWriting) {
 		return &optionError{repErrUnknown, fmt.Sprintf("export %.200q: %v; try again", name, errStillWriting)}
 	}
@@ -102,6 +121,7 @@ func (c *conn) closeDevice() {
 	}
 	c.dev = nil
 	c.srv.countUse(c, c.export, -1)
+	c.srv.setGrant(c, "")
 }
 
 // transmissionFlags says what the export can do; proto: Transmission flags.

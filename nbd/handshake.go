@@ -64,7 +64,7 @@ func (c *conn) beginHandshake() (context.Context, error) {
 	deadline := time.Now().Add(timeout)
 	ctx, cancel := context.WithDeadline(c.ctx, deadline.Add(-timeout/8))
 	c.phase.cutHandshake = cancel
-	return ctx, c.nc.SetDeadline(deadline)
+	return ctx, c.sock.SetDeadline(deadline)
 }
 
 // endHandshake lifts the deadlines, unless drain was first.
@@ -75,7 +75,7 @@ func (c *conn) endHandshake() error {
 		return errDraining
 	}
 	c.phase.transmission = true
-	return c.nc.SetDeadline(time.Time{})
+	return c.sock.SetDeadline(time.Time{})
 }
 
 // greet exchanges the handshake flags.
@@ -95,7 +95,7 @@ func (c *conn) greet() error {
 	if flags&^(flagFixedNewstyle|flagNoZeroes) != 0 {
 		return fmt.Errorf("unknown client flags %#x", flags)
 	}
-	c.noZeroes = flags&flagNoZeroes != 0
+	c.fixed, c.noZeroes = flags&flagFixedNewstyle != 0, flags&flagNoZeroes != 0
 	return nil
 }
 
@@ -116,8 +116,11 @@ func (c *conn) nextOption(ctx context.Context) (ready bool, err error) {
 	if err != nil {
 		return false, midway(err, 1)
 	}
-	if option == optExportName {
+	switch option {
+	case optExportName:
 		return true, c.exportNameOption(ctx, data)
+	case optStartTLS:
+		return false, c.startTLS(data)
 	}
 	out := optionReply{option: option}
 	ready, err = c.handleOption(ctx, &out, data)
@@ -136,6 +139,9 @@ func (c *conn) nextOption(ctx context.Context) (ready bool, err error) {
 // handleOption does one option. What it adds to out is sent even with an
 // error; an optionError is added by the caller.
 func (c *conn) handleOption(ctx context.Context, out *optionReply, data []byte) (ready bool, err error) {
+	if c.tlsDue(out.option) {
+		return false, tlsRequired
+	}
 	switch out.option {
 	case optGo:
 		return true, c.infoOption(ctx, out, data)
@@ -164,8 +170,12 @@ func (c *conn) refuseLongOption(option, length uint32) error {
 	if option == optSetMeta {
 		c.forgetContexts() // as every SET does, even one that fails
 	}
+	refusal := &optionError{repErrTooBig, "the option's data is longer than 64 KiB"}
+	if c.tlsDue(option) {
+		refusal = tlsRequired
+	}
 	out := optionReply{option: option}
-	out.add(repErrTooBig, []byte("the option's data is longer than 64 KiB"))
+	out.add(refusal.kind, []byte(refusal.msg))
 	_, err := c.nc.Write(out.p)
 	return err
 }
@@ -185,6 +195,10 @@ func (c *conn) structuredOption(out *optionReply, data []byte) error {
 func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) error {
 	if len(data) != 0 {
 		return invalid("LIST takes no data")
+	}
+	if c.from.o.Grants != nil {
+		out.ack()
+		return nil
 	}
 	select {
 	case c.srv.listing <- struct{}{}:

@@ -72,7 +72,7 @@ func (c *conn) addInfos(out *optionReply, wanted []uint16) {
 	out.add(repInfo, be.AppendUint16(p, c.transmissionFlags()))
 
 	if slices.Contains(wanted, infoName) {
-		out.add(repInfo, append(be.AppendUint16(nil, infoName), c.export...))
+		out.add(repInfo, append(be.AppendUint16(nil, infoName), c.asked...))
 	}
 	if slices.Contains(wanted, infoBlockSize) {
 		p := be.AppendUint16(nil, infoBlockSize)
@@ -86,6 +86,9 @@ func (c *conn) addInfos(out *optionReply, wanted []uint16) {
 // exportNameOption answers the old way to start transmission, which can only
 // succeed or close; proto: NBD_OPT_EXPORT_NAME.
 func (c *conn) exportNameOption(ctx context.Context, data []byte) error {
+	if c.tlsDue(optExportName) {
+		return errTLSDue
+	}
 	if err := c.open(ctx, string(data)); err != nil {
 		return err
 	}

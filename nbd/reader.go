@@ -25,7 +25,7 @@ var readBuffers = sync.Pool{New: func() any { return new([readBufferSize]byte) }
 // buffer, and has no buffer while it waits with no more than a cut header.
 type reader struct {
 	nc   net.Conn
-	raw  syscall.RawConn // nil if nc is no socket: then the buffer stays
+	raw  syscall.RawConn // nil if nc is no socket: then the stub is read into first
 	buf  *[readBufferSize]byte
 	r, w int // buf[r:w] was read and not taken
 	// stub has buf[:w] while there is no buf: a cut header would else hold a
@@ -56,6 +56,9 @@ func (r *reader) fill(n int) error {
 	if r.buffered() >= n {
 		return nil
 	}
+	if r.raw == nil {
+		r.release()
+	}
 	if r.r > 0 {
 		r.hold()
 		r.w = copy(r.buf[:], r.buf[r.r:r.w])
@@ -77,6 +80,9 @@ func (r *reader) fill(n int) error {
 // read reads once, to the end of the buffer.
 func (r *reader) read() (int, error) {
 	if r.raw == nil {
+		if r.buf == nil && r.w < stubSize {
+			return r.nc.Read(r.stub[r.w:])
+		}
 		r.hold()
 		return r.nc.Read(r.buf[r.w:])
 	}

@@ -45,11 +45,10 @@ type use struct {
 	long    chan struct{} // one for each of its long device calls
 }
 
-// listener is what Serve was given. What may differ from one listener to the
-// next (encryption, who may see which export) belongs here; its connections
-// find it as conn.from.
+// listener is what Serve was given. Its connections find it as conn.from.
 type listener struct {
 	net.Listener
+	o ListenerOptions
 }
 
 // NewServer returns a server of what exports finds.
@@ -70,7 +69,12 @@ func NewServer(exports Exports, o Options) *Server {
 // closes ln. Connections outlive ctx: Shutdown or Close ends them. Serve may
 // be called for any number of listeners.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	l := &listener{Listener: ln}
+	return s.ServeListener(ctx, ln, ListenerOptions{})
+}
+
+// ServeListener is Serve for a listener with options of its own.
+func (s *Server) ServeListener(ctx context.Context, ln net.Listener, o ListenerOptions) error {
+	l := &listener{Listener: ln, o: o}
 	defer l.Close()
 	if !s.addListener(l) {
 		return ErrServerClosed

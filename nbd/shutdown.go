@@ -60,7 +60,11 @@ func (s *Server) stop() []*conn {
 // could overwrite something newer. The caller must see to it that Exports
 // lets nobody open the export meanwhile.
 func (s *Server) Fence(ctx context.Context, export string) error {
-	conns := s.users(export)
+	return endAll(ctx, s.users(export))
+}
+
+// endAll kills the connections and waits until nothing is left of them.
+func endAll(ctx context.Context, conns []*conn) error {
 	for _, c := range conns {
 		c.kill() // all of them, however long one takes to end
 	}

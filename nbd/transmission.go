@@ -107,7 +107,7 @@ func (c *conn) awaitRequest() error {
 // end: that has set one in the past, or is about to.
 func (c *conn) setReadDeadline(at time.Time) error {
 	c.payloadDeadline = at
-	if err := c.nc.SetReadDeadline(at); err != nil {
+	if err := c.sock.SetReadDeadline(at); err != nil {
 		return err
 	}
 	if c.draining.Load() {

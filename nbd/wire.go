@@ -49,6 +49,7 @@ const (
 	optExportName      = 1
 	optAbort           = 2
 	optList            = 3
+	optStartTLS        = 5
 	optInfo            = 6
 	optGo              = 7
 	optStructuredReply = 8
@@ -67,6 +68,7 @@ const (
 	repErrUnsup   = repErrBit | 1
 	repErrPolicy  = repErrBit | 2
 	repErrInvalid = repErrBit | 3
+	repErrTLSReqd = repErrBit | 5
 	repErrUnknown = repErrBit | 6
 	repErrTooBig  = repErrBit | 9
 )
