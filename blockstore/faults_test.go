@@ -555,7 +555,8 @@ func TestTheNextLogCannotBeMade(t *testing.T) {
 func runSelf(t *testing.T, env string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), env)
+	// It ends without cleaning up: its directories are below one of the caller's.
+	cmd.Env = append(os.Environ(), env, "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }

@@ -109,6 +109,7 @@ func TestARunningImportStopsAtTheFloor(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, o)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
 	_, err = s.ImportImage(ctx, &memorySource{data: bytes.Repeat(randomBytes(1<<20), 64)}, ImportRequest{Name: "x"})
 	require.ErrorIs(t, err, ErrNoSpace)
 	requireNoLayers(t, s, dir)
