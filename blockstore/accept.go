@@ -168,7 +168,7 @@ func (a *acceptor) run(ctx context.Context, requestID string) error {
 	rec.Accepted = time.Now().UTC()
 	rec.Lost, rec.More, rec.Bytes = a.lost.ranges(t.size)
 	vol := v.entry.rec
-	vol.raise("a sync of its data failed, and the loss was accepted")
+	vol.raise("the volume failed, and the loss was accepted")
 	err = v.commitSet(d, func(b *pebble.Batch) {
 		lower, upper := lineageSpan(prefixFailed, lineage)
 		_ = b.DeleteRange(lower, upper, nil)

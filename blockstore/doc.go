@@ -59,6 +59,7 @@
 //	admit.go fullness.go         watermarks, and how full the store is
 //	usage.go                     what each disk takes and shares
 //	ring.go recover.go           the intent ring and what a kill leaves
+//	mapfault.go                  a page of a mapped file that is gone
 //	commit.go seal.go            one committer for each volume
 //	unsynced.go failure.go       what a failed sync may have lost
 //	accept.go epoch.go           going on after a loss, and who may

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -89,7 +90,7 @@ func failureRegionKey(lineage uint64, region uint32) []byte {
 
 // failedVolume is what a volume that failed answers to writes and flushes.
 func failedVolume(name, cause string) error {
-	return errf(ErrFailed, "volume %q takes no more writes, since a sync of its data failed: %s; what was written since the last good flush may be lost: mend the disk, then roll the volume back, or accept the loss (goldstream volume accept-loss %s)", name, cause, name)
+	return errf(ErrFailed, "volume %q takes no more writes, since it failed: %s; what was written since the last good flush may be lost: mend the disk, then roll the volume back, or accept the loss (goldstream volume accept-loss %s)", name, cause, name)
 }
 
 // fail ends the use of the volume's layer. Whoever changes something looks
@@ -101,6 +102,15 @@ func (v *volume) fail(cause error) error {
 		f.All, f.blocks = true, v.recovering.blocks
 	}
 	return v.failWith(f)
+}
+
+// failRing ends the use of a volume whose intent ring has lost a page: what it
+// acknowledged is made durable first, which needs no ring. The gate is not held.
+func (v *volume) failRing(cause error) error {
+	if err := v.flush(); err != nil {
+		return err
+	}
+	return v.fail(fmt.Errorf("its intent ring %s: %w", v.s.ringPath(v.top.Load().layer.id.lineage), cause))
 }
 
 func (v *volume) failWith(f *failure) error {
@@ -122,11 +132,11 @@ func (v *volume) failWith(f *failure) error {
 // noteInRing marks the intent ring, which a recovery has closed already.
 func (v *volume) noteInRing(lineage uint64) {
 	if v.ring != nil {
-		v.ring.noteFailed()
+		_ = v.ring.noteFailed() // it is recorded, as a rule
 		return
 	}
 	if r, err := openRing(v.s.fs, v.s.ringPath(lineage)); err == nil {
-		r.noteFailed()
+		_ = r.noteFailed()
 		_ = r.close()
 	}
 }
@@ -364,6 +374,6 @@ func (r reader) checkLost(off int64, n int, own bool) error {
 	if !(f.All && own) && !f.blocks.has(region, start, end) && !r.top.isUnflushed(region, start, end) {
 		return nil
 	}
-	return errf(ErrFailed, "volume %q, %d bytes at %d: they were written after the last good flush, and a sync failed: %s; roll the volume back, or accept the loss (goldstream volume accept-loss %s)",
+	return errf(ErrFailed, "volume %q, %d bytes at %d: they were written after the last good flush, and the volume failed: %s; roll the volume back, or accept the loss (goldstream volume accept-loss %s)",
 		r.v.entry.name, n, off, f.Cause, r.v.entry.name)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -312,6 +313,7 @@ type witness struct {
 	m    mapping
 	mu   sync.Mutex
 	seq  uint64
+	gone bool // a page of the mapping is
 	stop chan struct{}
 	done chan struct{}
 }
@@ -325,7 +327,10 @@ func (s *Store) openWitness() error {
 	if err != nil {
 		return err
 	}
-	want := parseSequence(m.Bytes())
+	want, err := readSequence(m)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
+	}
 	if s.sequence, err = s.storedSequence(); err != nil {
 		m.Close()
 		return err
@@ -335,7 +340,10 @@ func (s *Store) openWitness() error {
 		return errf(ErrCorrupt, "metadata in %s lost its tail: it ends at commit %d, but commit %d was durable; go back to a checkpoint (goldstream store restore-checkpoint), or accept the loss (goldstream store accept)", s.metaDir(), s.sequence, want)
 	}
 	s.witness = &witness{m: m, seq: s.sequence, stop: make(chan struct{}), done: make(chan struct{})}
-	s.witness.store()
+	if err := s.witness.store(); err != nil {
+		s.witness = nil
+		return errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
+	}
 	go s.witness.syncEachSecond()
 	return nil
 }
@@ -366,17 +374,33 @@ func (w *witness) now() uint64 {
 	return w.seq
 }
 
-// advance records that commit seq is durable, and with it all before.
-func (w *witness) advance(seq uint64) {
+// advance records that commit seq is durable, and with it all before. It
+// returns an error, once, when that cannot be remembered any more.
+func (w *witness) advance(seq uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if seq > w.seq {
-		w.seq = seq
-		w.store()
+	if seq <= w.seq {
+		return nil
 	}
+	w.seq = seq
+	if w.gone {
+		return nil
+	}
+	err := w.store()
+	w.gone = err != nil
+	return err
 }
 
-func (w *witness) store() { binary.LittleEndian.PutUint64(w.m.Bytes(), w.seq) }
+func (w *witness) store() (err error) {
+	defer catchFault(w.m.Bytes(), debug.SetPanicOnFault(true), &err)
+	binary.LittleEndian.PutUint64(w.m.Bytes(), w.seq)
+	return nil
+}
+
+func readSequence(m mapping) (seq uint64, err error) {
+	defer catchFault(m.Bytes(), debug.SetPanicOnFault(true), &err)
+	return parseSequence(m.Bytes()), nil
+}
 
 func (w *witness) syncEachSecond() {
 	defer close(w.done)

@@ -154,22 +154,36 @@ func (m ringInMemory) Close() error  { return nil }
 func newRing() *ring {
 	r := &ring{m: ringInMemory(make([]byte, ringSize))}
 	r.b = r.m.Bytes()
-	r.reset()
+	_ = r.reset()
 	return r
+}
+
+func appended(t *testing.T, r *ring, kind byte, block int64, blocks int, data []byte) bool {
+	t.Helper()
+	ok, err := r.append(kind, 1, block, blocks, data)
+	require.NoError(t, err)
+	return ok
+}
+
+func entriesOf(t *testing.T, r *ring, seq uint64) []intent {
+	t.Helper()
+	list, err := r.entries(seq)
+	require.NoError(t, err)
+	return list
 }
 
 func TestRingFindsWholeEntriesOnly(t *testing.T) {
 	r := newRing()
 	data := randomBytes(3 * BlockSize)
-	require.True(t, r.append(intentData, 1, 10, 3, data))
-	require.True(t, r.append(intentZero, 1, 11, 1, nil))
-	got := r.entries(0)
+	require.True(t, appended(t, r, intentData, 10, 3, data))
+	require.True(t, appended(t, r, intentZero, 11, 1, nil))
+	got := entriesOf(t, r, 0)
 	require.Len(t, got, 2)
 	require.Equal(t, []uint32{blockSum(data[:BlockSize]), blockSum(data[BlockSize : 2*BlockSize]), blockSum(data[2*BlockSize:])}, got[0].sums)
-	require.Len(t, r.entries(1), 1, "committed entries are passed over")
+	require.Len(t, entriesOf(t, r, 1), 1, "committed entries are passed over")
 	for i := ringStart; i < ringStart+entrySize(intentData, 3); i++ {
 		r.b[i] ^= 0x40
-		require.Len(t, r.entries(0), 1, "byte %d", i-ringStart)
+		require.Len(t, entriesOf(t, r, 0), 1, "byte %d", i-ringStart)
 		r.b[i] ^= 0x40
 	}
 }
@@ -187,13 +201,13 @@ func TestRingIsFullNotOverrun(t *testing.T) {
 		if rng.IntN(3) == 0 {
 			kind, content = intentZero, nil
 		}
-		if !r.append(kind, 1, rng.Int64N(1<<30), n, content) {
-			live := r.entries(committed)
+		if !appended(t, r, kind, rng.Int64N(1<<30), n, content) {
+			live := entriesOf(t, r, committed)
 			require.EqualValues(t, r.seq-committed, len(live))
 			seq, head := r.mark()
 			r.committed(head)
 			committed = seq
-			require.True(t, r.append(kind, 1, 0, n, content))
+			require.True(t, appended(t, r, kind, 0, n, content))
 		}
 	}
 	require.Greater(t, committed, uint64(0))

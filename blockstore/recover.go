@@ -108,7 +108,11 @@ func (v *volume) intents(seq uint64) (entries []intent, lost error, failed bool,
 	if err != nil {
 		return nil, nil, false, err
 	}
-	return r.entries(seq), nil, r.failed, r.close()
+	if entries, err = r.entries(seq); err != nil {
+		err = fmt.Errorf("intent ring %s: %w; mend its disk, or move the file away to go on without what was not flushed",
+			v.s.ringPath(v.top.Load().layer.id.lineage), err)
+	}
+	return entries, nil, r.failed, errors.Join(err, r.close())
 }
 
 // named returns the blocks of the top that entries name.

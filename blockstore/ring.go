@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"runtime/debug"
 	"sync"
 )
 
@@ -76,7 +77,9 @@ func makeRing(fs hostFS, path string, seq uint64) (*ring, error) {
 		return nil, err
 	}
 	r := &ring{m: m, b: m.Bytes(), seq: seq}
-	r.reset()
+	if err := r.reset(); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
 	return r, nil
 }
 
@@ -88,25 +91,39 @@ func openRing(fs hostFS, path string) (*ring, error) {
 		return nil, err
 	}
 	r := &ring{m: m, b: m.Bytes()}
+	if err := r.readHead(path); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return r, nil
+}
+
+func (r *ring) readHead(path string) (err error) {
+	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
 	if string(r.b[:8]) != ringMagic {
-		return nil, errors.Join(errf(ErrCorrupt, "%s is no intent ring", path), m.Close())
+		return errf(ErrCorrupt, "%s is no intent ring", path)
 	}
 	r.key = crc32.Checksum(r.b[8:16], castagnoli)
 	r.failed = string(r.b[16:][:len(ringFailed)]) == ringFailed
-	return r, nil
+	return nil
 }
 
 // noteFailed leaves word that a sync has failed. It outlives the process, like
 // all in the ring, also where the metadata cannot be written.
-func (r *ring) noteFailed() { copy(r.b[16:], ringFailed) }
+func (r *ring) noteFailed() (err error) {
+	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
+	copy(r.b[16:], ringFailed)
+	return nil
+}
 
 // reset empties the ring and gives it a new key.
-func (r *ring) reset() {
+func (r *ring) reset() (err error) {
+	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
 	clear(r.b)
 	_, _ = rand.Read(r.b[8:16])
 	copy(r.b, ringMagic)
 	r.key = crc32.Checksum(r.b[8:16], castagnoli)
 	r.head, r.tail = 0, 0
+	return nil
 }
 
 // entrySize returns the bytes of an entry, a multiple of 8.
@@ -119,18 +136,20 @@ func entrySize(kind byte, blocks int) int {
 
 // append adds an entry for blocks of the disk from block on; data is their
 // content, or nil for zero. It reports false if the ring is full: a commit
-// makes room.
-func (r *ring) append(kind byte, version uint32, block int64, blocks int, data []byte) bool {
+// makes room. Error: errMapping; no write that needs an entry can be promised
+// any more.
+func (r *ring) append(kind byte, version uint32, block int64, blocks int, data []byte) (ok bool, err error) {
 	size := entrySize(kind, blocks)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
 	at := int(r.head % ringSpace)
 	skip := 0
 	if at+size > ringSpace {
 		skip = ringSpace - at
 	}
 	if r.head+uint64(skip+size)-r.tail > ringSpace {
-		return false
+		return false, nil
 	}
 	r.head += uint64(skip)
 	e := r.b[ringStart+int(r.head%ringSpace):][:size]
@@ -150,7 +169,7 @@ func (r *ring) append(kind byte, version uint32, block int64, blocks int, data [
 	}
 	binary.LittleEndian.PutUint16(e[4:], uint16(size))
 	binary.LittleEndian.PutUint32(e, crc32.Update(r.key, castagnoli, e[4:]))
-	return true
+	return true, nil
 }
 
 // mark returns the state up to now, for committed.
@@ -186,15 +205,15 @@ type intent struct {
 }
 
 // entries returns the whole entries newer than seq, in no order.
-func (r *ring) entries(seq uint64) []intent {
-	var found []intent
+func (r *ring) entries(seq uint64) (found []intent, err error) {
+	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
 	body := r.b[ringStart:]
 	for at := 0; at+entryHead <= len(body); at += 8 {
 		if e, ok := r.parse(body[at:]); ok && e.seq > seq {
 			found = append(found, e)
 		}
 	}
-	return found
+	return found, nil
 }
 
 func (r *ring) parse(b []byte) (intent, bool) {

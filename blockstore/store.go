@@ -321,7 +321,10 @@ func (s *Store) apply(b *pebble.Batch) error {
 	if err != nil {
 		return s.fail(fmt.Errorf("metadata commit: %w", err))
 	}
-	s.witness.advance(seq)
+	if err := s.witness.advance(seq); err != nil {
+		s.o.Logger.Error("how far the metadata goes is not remembered any more, so damage to its end would not be noticed: restart goldstream",
+			"file", filepath.Join(s.dir, "seq"), "err", err)
+	}
 	b.Close()
 	return nil
 }

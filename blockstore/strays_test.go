@@ -102,7 +102,7 @@ func TestRecoveryOfAFullRingOfZeros(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, d.WriteAt(ctx, block(1), 0, true))
 	n := int64(0)
-	for d.v.ring.append(intentZero, 1, n*regionBlocks, regionBlocks, nil) {
+	for appended(t, d.v.ring, intentZero, n*regionBlocks, regionBlocks, nil) {
 		n++
 	}
 	s.kill()

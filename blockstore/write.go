@@ -64,6 +64,8 @@ func (v *volume) writePiece(p []byte, off int64, r *room) error {
 		done, void, err := v.tryWrite(p, off, aligned, r)
 		if void {
 			err = errors.Join(err, v.flush())
+		} else if errors.Is(err, errMapping) {
+			err = v.failRing(err)
 		}
 		if done || err != nil {
 			return err
@@ -131,8 +133,9 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool, r *room) (done, voi
 		if err := v.take(r, t.layer, first); err != nil {
 			return false, false, err
 		}
-		if !v.ring.append(intentData, t.layer.id.version, off>>blockShift, end-start, p) {
-			return false, false, nil
+		ok, err := v.ring.append(intentData, t.layer.id.version, off>>blockShift, end-start, p)
+		if !ok || err != nil {
+			return false, false, err
 		}
 	}
 	t.changing(region, start, end)

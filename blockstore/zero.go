@@ -2,6 +2,7 @@ package blockstore
 
 import (
 	"context"
+	"errors"
 )
 
 // zeros is the source of zeros to write. It is never written to.
@@ -51,6 +52,9 @@ func (v *volume) zero(ctx context.Context, start, end int64) (int64, error) {
 			return off, err
 		}
 		next, full, err := v.zeroLocked(off, min(end, (off&^(RegionSize-1))+RegionSize))
+		if errors.Is(err, errMapping) {
+			err = v.failRing(err)
+		}
 		if err != nil || next == off && !full {
 			return off, err
 		}
@@ -115,8 +119,8 @@ func (v *volume) zeroRegion(off, stop int64) (next int64, full bool, err error) 
 		pc := r.resolve(own, base, block, limit)
 		if pc.layer != nil {
 			r.top.changing(region, block, pc.end)
-			if !v.zeroRun(r.top, own, region, block, pc) {
-				return at + int64(block)<<blockShift, true, nil
+			if ok, err := v.zeroRun(r.top, own, region, block, pc); !ok || err != nil {
+				return at + int64(block)<<blockShift, err == nil, err
 			}
 		}
 		block = pc.end
@@ -130,10 +134,10 @@ func (v *volume) zeroRegion(off, stop int64) (next int64, full bool, err error) 
 // zeroRun makes a run of blocks zero: intent, map, and then the hole, which
 // nobody can fill meanwhile, for the blocks are locked. It reports false if
 // the ring is full.
-func (v *volume) zeroRun(t *top, own *ownPage, region uint32, block int, pc piece) bool {
+func (v *volume) zeroRun(t *top, own *ownPage, region uint32, block int, pc piece) (bool, error) {
 	at := int64(region)<<(regionShift-blockShift) + int64(block)
-	if !v.ring.append(intentZero, t.layer.id.version, at, pc.end-block, nil) {
-		return false
+	if ok, err := v.ring.append(intentZero, t.layer.id.version, at, pc.end-block, nil); !ok || err != nil {
+		return false, err
 	}
 	if own.mark(block, pc.end, false) {
 		t.dirtied(region, own)
@@ -149,5 +153,5 @@ func (v *volume) zeroRun(t *top, own *ownPage, region uint32, block int, pc piec
 			v.s.space.wake()
 		}
 	}
-	return true
+	return true, nil
 }
