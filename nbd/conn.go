@@ -33,6 +33,7 @@ type conn struct {
 	sock   net.Conn // what was accepted; deadlines and Close are its
 	nc     net.Conn // what is spoken through: sock or, after STARTTLS, TLS on it
 	remote string
+	host   string // address without port, "" on a Unix socket
 	log    *slog.Logger
 	in     reader // the reader's
 
@@ -92,6 +93,7 @@ type conn struct {
 	stalling        atomic.Int64 // requests that wait for room
 	payloadDeadline time.Time    // the reader's deadline; zero if there is none
 	failures        atomic.Int64
+	shaking         bool // counted in Server.mu.handshakes; under Server.mu
 	counters        counters
 	serves          atomic.Pointer[served] // set once transmission begins
 	// arrived is when the reader last got something from the socket, by
@@ -101,7 +103,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, sock: nc, nc: nc, log: s.o.Logger, remote: remoteName(nc), done: make(chan struct{})}
+	c := &conn{srv: s, sock: nc, nc: nc, log: s.o.Logger, remote: remoteName(nc), host: hostOf(nc), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.phase.cutHandshake = func() {}
 	c.account = newAccount(s.budget, s.o.MaxInFlightBytes)
@@ -131,6 +133,7 @@ func (c *conn) serve() {
 		c.linger()
 		return
 	}
+	c.srv.shaken(c)
 	start := time.Now()
 	c.log.Info("nbd: export opened", "export", c.export, "remote", c.remote, "read_only", c.readOnly)
 	c.begin()

@@ -257,7 +257,7 @@ func TestServeContext(t *testing.T) {
 }
 
 func TestMaxConnections(t *testing.T) {
-	s, path, _ := startServer(t, exportMap{"disk": newMemDevice(512)}, Options{MaxConnections: 2})
+	s, path, _ := startServer(t, exportMap{"disk": newMemDevice(512)}, Options{MaxConnections: 2, MaxHandshakes: 2})
 	a, b := ready(t, path, false), ready(t, path, false)
 	dialWire(t, path).closed()
 	require.NoError(t, a.Close())

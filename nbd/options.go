@@ -19,6 +19,15 @@ type Options struct {
 	// before the greeting. Default 4096. An idle connection costs about 8 KiB.
 	MaxConnections int
 
+	// MaxHandshakes bounds those of them that are still in the handshake, so
+	// that clients which never get past it keep out no others for good. Default
+	// half of MaxConnections.
+	MaxHandshakes int
+
+	// MaxPerAddress bounds those from one IP address. Peers on a Unix socket do
+	// not count. Default a quarter of MaxConnections.
+	MaxPerAddress int
+
 	// MaxInFlight bounds the requests of one connection that were read and
 	// not yet answered. Default 128.
 	MaxInFlight int
@@ -79,6 +88,8 @@ func (o Options) withDefaults() Options {
 		o.DiskOf = func(export string) string { return export }
 	}
 	setDefault(&o.MaxConnections, 4096)
+	setDefault(&o.MaxHandshakes, max(1, o.MaxConnections/2))
+	setDefault(&o.MaxPerAddress, max(1, o.MaxConnections/4))
 	setDefault(&o.MaxInFlight, 128)
 	setDefault(&o.MaxInFlightBytes, 32<<20)
 	setDefault(&o.MaxBytes, 1<<30)

@@ -30,10 +30,12 @@ type Server struct {
 
 	mu struct {
 		sync.Mutex
-		closing   bool
-		listeners map[*listener]struct{}
-		conns     map[*conn]string // the disk each has open, or ""
-		inUse     map[string]*use  // open devices by disk (Options.DiskOf)
+		closing    bool
+		listeners  map[*listener]struct{}
+		conns      map[*conn]string // the disk each has open, or ""
+		inUse      map[string]*use  // open devices by disk (Options.DiskOf)
+		hosts      map[string]int   // connections by address (limits.go)
+		handshakes int              // connections in the handshake
 	}
 	wg sync.WaitGroup // connections
 }
@@ -62,6 +64,7 @@ func NewServer(exports Exports, o Options) *Server {
 	s.mu.listeners = make(map[*listener]struct{})
 	s.mu.conns = make(map[*conn]string)
 	s.mu.inUse = make(map[string]*use)
+	s.mu.hosts = make(map[string]int)
 	return s
 }
 
@@ -139,10 +142,11 @@ func (s *Server) addConn(c *conn) bool {
 	if s.mu.closing {
 		return false
 	}
-	if len(s.mu.conns) >= s.o.MaxConnections {
-		s.warn("nbd: connection refused: too many are open", "remote", c.remote, "limit", s.o.MaxConnections)
+	if err := s.mayConnectLocked(c.host); err != nil {
+		s.warn("nbd: connection refused: "+err.Error(), "remote", c.remote)
 		return false
 	}
+	s.enterLocked(c)
 	s.mu.conns[c] = ""
 	s.wg.Add(1)
 	return true
@@ -152,6 +156,7 @@ func (s *Server) removeConn(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.mu.conns, c)
+	s.leaveLocked(c)
 }
 
 func (s *Server) addListener(l *listener) bool {

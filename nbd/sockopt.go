@@ -21,7 +21,7 @@ func setSocketOptions(nc net.Conn) {
 	}
 	_ = tcp.SetNoDelay(true)
 	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
-		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4,
+		Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3,
 	})
 	raw, err := tcp.SyscallConn()
 	if err != nil {
