@@ -34,9 +34,18 @@ type stallingDevice struct {
 
 func (d *stallingDevice) WriteAt(ctx context.Context, p []byte, off int64, fua bool) error {
 	if off >= 1<<20 {
+		d.running.Add(1)
 		<-d.release
+		d.running.Add(-1)
 	}
 	return d.memDevice.WriteAt(ctx, p, off, fua)
+}
+
+// stalls waits until a write is held: one that still has to wait for a worker
+// is not done when its client leaves.
+func (d *stallingDevice) stalls(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return d.running.Load() > 0 }, 30*time.Second, time.Millisecond)
 }
 
 // TestALeavingClientsWritesComeFirst: a kernel client whose request timer fires

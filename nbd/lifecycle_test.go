@@ -116,6 +116,7 @@ func TestShutdownCutsHandshakes(t *testing.T) {
 	a.send(requestBytes(cmdWrite, cmdFlagFUA, 1, 1<<20, 1), []byte("x"), requestBytes(cmdRead, 0, 2, 0, 1))
 	require.Zero(t, a.simple(2))
 	a.read(1)
+	d.stalls(t)
 	require.NoError(t, a.Conn.(*net.UnixConn).CloseWrite())
 	greeted(t, path, 3).option(optGo, goData("disk")) // waits for a's write
 	require.Eventually(t, func() bool { return s.InUse("disk") == 2 }, 10*time.Second, time.Millisecond)
