@@ -8,16 +8,50 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"goldstream/api/v1"
 )
 
-// Listener says where NBD is served. How (TLS) will be a field of it.
+// Listener says where NBD is served, and how.
 type Listener struct {
 	// Address is host:port or unix:PATH.
 	Address string
+	// TLS is one of TLSOff, TLSOn and TLSRequired. Default: on where others than
+	// this host can reach the address, else off.
+	TLS string
+}
+
+// What Listener.TLS may be.
+const (
+	TLSOff      = "off"      // there is none
+	TLSOn       = "on"       // clients may use it
+	TLSRequired = "required" // nothing works without
+)
+
+// ParseListener reads ADDRESS[,tls=off|on|required] and checks it.
+func ParseListener(s string) (Listener, error) {
+	l := Listener{Address: s}
+	if i := strings.LastIndex(s, ",tls="); i >= 0 {
+		l.Address, l.TLS = s[:i], s[i+len(",tls="):]
+		if !slices.Contains([]string{TLSOff, TLSOn, TLSRequired}, l.TLS) {
+			return l, fmt.Errorf("tls=%s: there are off, on and required", l.TLS)
+		}
+	}
+	return l, l.Check()
+}
+
+// mode is what TLS means for the address that is listened on.
+func (l Listener) mode(a net.Addr) string {
+	switch {
+	case l.TLS != "":
+		return l.TLS
+	case exposed(a):
+		return TLSOn
+	}
+	return TLSOff
 }
 
 // maxSocketPath is what a socket's address holds: clients have no other way to

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"goldstream/api/v1"
@@ -35,6 +36,8 @@ type running struct {
 	force context.Context
 	nbd   *nbd.Server
 	lns   []net.Listener
+	how   []nbd.ListenerOptions // of each of lns
+	certs *certs                // made for the first listener with TLS
 	uris  []string
 	ends  chan error // one from each NBD listener
 	api   *apiServer
@@ -80,12 +83,35 @@ func (r *running) listen(ls []Listener) error {
 			return err
 		}
 		if exposed(ln.Addr()) {
-			r.d.log.Warn("NBD without TLS or authentication is open to the network: whoever reaches this address reads and writes every volume",
+			r.d.log.Warn("NBD without authentication is open to the network: whoever reaches this address reads and writes every volume",
 				"address", ln.Addr().String())
 		}
-		r.lns, r.uris = append(r.lns, ln), append(r.uris, uri)
+		r.lns = append(r.lns, ln)
+		mode := l.mode(ln.Addr())
+		o, err := r.options(mode)
+		if err != nil {
+			r.closeListeners()
+			return err
+		}
+		if mode == TLSRequired {
+			uri = strings.Replace(uri, "nbd", "nbds", 1)
+		}
+		r.how, r.uris = append(r.how, o), append(r.uris, uri)
 	}
 	return nil
+}
+
+// options are how a listener is served in a TLS mode.
+func (r *running) options(mode string) (o nbd.ListenerOptions, err error) {
+	if mode == TLSOff {
+		return o, nil
+	}
+	if r.certs == nil {
+		if r.certs, err = openCerts(filepath.Join(r.d.dir, "tls"), r.d.log); err != nil {
+			return o, err
+		}
+	}
+	return nbd.ListenerOptions{TLS: r.certs.config(), RequireTLS: mode == TLSRequired}, nil
 }
 
 func (r *running) closeListeners() {
@@ -98,8 +124,8 @@ func (r *running) serve(sock net.Listener) {
 	e := newExports(r.d.store)
 	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall, SlowRequest: r.d.opts.SlowRequest, DiskOf: diskOf})
 	r.ends = make(chan error, len(r.lns))
-	for _, ln := range r.lns {
-		go func() { r.ends <- r.nbd.Serve(context.Background(), ln) }()
+	for i, ln := range r.lns {
+		go func() { r.ends <- r.nbd.ServeListener(context.Background(), ln, r.how[i]) }()
 	}
 	r.api = r.d.serveAPI(sock, r.uris, r.nbd, fence(e, r.nbd))
 }

@@ -101,7 +101,7 @@ func (c *conn) openError(name, export string, err error) error {
 		return err
 	}
 	if refused := (*Refusal)(nil); errors.As(err, &refused) {
-		c.srv.warn("nbd: client refused", "export", name, "remote", c.remote, "reason", refused.Reason)
+		c.srv.warn("nbd: client refused", "export", export, "remote", c.remote, "reason", refused.Reason)
 		return &optionError{repErrPolicy, refused.Reason}
 	}
 	c.srv.warn("nbd: cannot open export", "export", export, "remote", c.remote, "err", err)

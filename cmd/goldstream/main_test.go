@@ -113,6 +113,7 @@ func (h *house) must(args ...string) string {
 type service struct {
 	tb     testing.TB
 	cmd    *exec.Cmd
+	ready  string // what it printed
 	uri    string // of its first NBD listener
 	socket string // of its NBD listener on a Unix socket
 	log    *lockedBuffer
@@ -140,7 +141,7 @@ func (h *house) serve(flags ...string) *service {
 	words := strings.Fields(line)
 	require.Greater(h.tb, len(words), 3, line)
 	require.Equal(h.tb, []string{"goldstream", testVersion, "ready:"}, words[:3])
-	s.uri = words[3]
+	s.ready, s.uri = line, words[3]
 	return s
 }
 

@@ -21,10 +21,11 @@ func serveCommand() *cli.Command {
 		examples: []string{
 			"goldstream serve",
 			"goldstream serve --data /srv/goldstream --nbd 127.0.0.1:10809 --nbd unix:/run/goldstream/nbd.sock",
+			"goldstream serve --nbd 10.0.0.1:10809,tls=required",
 		},
 		flags: []cli.Flag{
 			&cli.StringSliceFlag{
-				Name: "nbd", Usage: "`ADDR`ess to serve NBD on, host:port or unix:PATH; may be repeated",
+				Name: "nbd", Usage: "`ADDR`ess to serve NBD on, host:port or unix:PATH, and ,tls=off, on or required (default: on, but off on loopback and Unix sockets); may be repeated",
 				Value: cli.NewStringSlice("127.0.0.1:10809"),
 			},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
@@ -140,8 +141,8 @@ func storeOptions(c *cli.Context) (o blockstore.Options, err error) {
 func listeners(c *cli.Context) ([]daemon.Listener, error) {
 	var ls []daemon.Listener
 	for _, a := range c.StringSlice("nbd") {
-		l := daemon.Listener{Address: a}
-		if err := l.Check(); err != nil {
+		l, err := daemon.ParseListener(a)
+		if err != nil {
 			return nil, usagef("--nbd: %v", err)
 		}
 		ls = append(ls, l)
