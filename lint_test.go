@@ -20,6 +20,7 @@ var arrows = map[string][]string{
 	"goldstream/blockstore/source": {"goldstream/blockstore"},
 	"goldstream/nbd":               {},
 	"goldstream/jail":              {},
+	"goldstream/disk":              {},
 	"goldstream/lifecycle/model":   {},
 	"goldstream/lifecycle/rules":   {"goldstream/lifecycle/model"},
 	"goldstream/api/v1":            {"goldstream/blockstore"},
