@@ -90,7 +90,7 @@ func (s *Store) acceptLoss(ctx context.Context, e *volumeEntry, requestID string
 		return err
 	}
 	v := s.newVolume(e)
-	defer v.top.Load().base.close()
+	defer v.top.Load().close()
 	a := &acceptor{v: v, f: f, lost: unsyncedSet{}, proved: unsyncedSet{}, disk: alignedBuffer(BlockSize), shown: alignedBuffer(BlockSize)}
 	defer a.close()
 	if err := a.run(ctx, requestID); err != nil {
@@ -118,7 +118,7 @@ func (e *volumeEntry) letGo() error {
 		return err
 	}
 	t.layer.use.known.Store(false)
-	t.base.close()
+	t.close()
 	e.open = nil
 	if v.ring != nil {
 		return v.ring.close()

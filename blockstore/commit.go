@@ -180,6 +180,7 @@ func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 	for _, p := range d.regions {
 		p.settle()
 	}
+	d.top.own.cache.charge(-changesBytes * int64(len(d.regions)))
 	d.top.synced()
 	d.top.committed()
 	if v.ring != nil { // none while the volume is recovered

@@ -171,6 +171,7 @@ func (r *crashRun) options() Options {
 	o := testOptions()
 	o.Logger = slog.New(slog.NewTextHandler(storeLog{r}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	o.fs, o.bootID = simFS{r.disk}, fmt.Sprint(r.boot)
+	o.MapBudget = []int64{1, 4 << 10, 64 << 10, 0}[r.rng.IntN(4)] // pages come and go
 	o.CommitInterval, o.CommitBytes, o.OpenFiles = r.interval, r.bytes, 1+r.rng.IntN(8)
 	r.mutant.options(&o)
 	o.tune = func(p *pebble.Options) {

@@ -47,6 +47,7 @@
 //
 //	keys.go record.go merge.go   the format of the metadata
 //	page.go view.go own.go       extent maps in memory
+//	pagecache.go                 how much memory they take, all together
 //	file.go layer.go             files, and handles counted so that no
 //	                             descriptor is closed under its user
 //	store.go catalogue.go        opening, names

@@ -32,7 +32,7 @@ func (s *Store) missingData(ctx context.Context) (list []MissingData, err error)
 	volume := func(kind string, e *volumeEntry) {
 		v := s.newVolume(e)
 		look(kind+" "+e.name, v.reader(), v.top.Load().size)
-		v.top.Load().base.close()
+		v.top.Load().close()
 		for _, name := range slices.Sorted(maps.Keys(e.snapshots)) {
 			version("snapshot "+e.name+"/"+name, e.snapshots[name].lineage, e.snapshots[name].version)
 		}

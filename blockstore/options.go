@@ -14,8 +14,10 @@ type Options struct {
 	// Logger takes what an operator should know. Default: slog.Default().
 	Logger *slog.Logger
 
-	// MapBudget bounds the memory for maps of sealed layers, in bytes.
-	// Default 64 MiB. Less memory means more reads of the metadata.
+	// MapBudget bounds the memory for maps, of sealed layers and of what
+	// volumes write, in bytes. Default 64 MiB. Less memory means more reads of
+	// the metadata. Changes that no commit has written stay in memory; when
+	// they fill the budget, writers commit more often.
 	MapBudget int64
 
 	// OpenFiles bounds the data files that are open at once, but for files

@@ -22,8 +22,15 @@ const (
 // ownPage is the map of one region of the writable layer. States are read
 // without a lock: both bits of a block are in one word, so a reader never sees
 // a mixture of two states.
+//
+// The page cache may drop a page that has no users and no changes: who changes
+// it has acquired it. A page that was dropped stays so, and another one is made
+// of the region's record.
 type ownPage struct {
 	state [regionBlocks / statesPerWord]atomic.Uint64
+	cachePlace
+	users atomic.Int32             // that change it; evictedPage: none any more
+	slot  *atomic.Pointer[ownPage] // in the table
 
 	mu struct {
 		sync.Mutex
@@ -37,6 +44,105 @@ type ownPage struct {
 // changes is a set of blocks and what became of them.
 type changes struct {
 	data, zero [regionBlocks / 64]uint64
+}
+
+const evictedPage = -1 << 30
+
+// acquire keeps the page in its table until it is released. It reports false
+// if the page is out of it.
+func (p *ownPage) acquire() bool {
+	if p.users.Add(1) > 0 {
+		return true
+	}
+	p.users.Add(-1)
+	p.mu.Lock() // until it is really out
+	defer p.mu.Unlock()
+	return false
+}
+
+func (p *ownPage) release() { p.users.Add(-1) }
+
+func (p *ownPage) bytes() int64 { return sizeOf[ownPage]() }
+
+// changesBytes is what the changes of a page take that wait for a commit.
+var changesBytes = sizeOf[changes]()
+
+// evict takes the page out of its table, unless it is acquired or holds what
+// is not in the metadata yet.
+func (p *ownPage) evict() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.fresh != nil || p.mu.taken != nil || !p.users.CompareAndSwap(0, evictedPage) {
+		return false
+	}
+	p.slot.CompareAndSwap(p, nil)
+	return true
+}
+
+// held returns the bytes of the page's changes.
+func (p *ownPage) held() (n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ch := range []*changes{p.mu.fresh, p.mu.taken} {
+		if ch != nil {
+			n += changesBytes
+		}
+	}
+	return n
+}
+
+// ownTable holds the map pages of a writable layer.
+type ownTable struct {
+	*table[ownPage]
+	cache *pageCache
+	// load is held while a page is read from the metadata and put in the
+	// table: a record that was read before a commit must not come after it.
+	load *sync.Mutex
+}
+
+func newOwnTable(c *pageCache, size int64) ownTable {
+	return ownTable{newTable[ownPage](size), c, new(sync.Mutex)}
+}
+
+// grown returns the table of the same layer of a larger disk.
+func (t ownTable) grown(size int64) ownTable {
+	return ownTable{t.table.grown(size), t.cache, t.load}
+}
+
+// get returns the page of a region if it is in memory, else nil.
+func (t ownTable) get(region uint32) *ownPage {
+	p := t.table.get(region)
+	if p != nil && p != noOwn {
+		p.touch()
+	}
+	return p
+}
+
+// put enters a page where old stands. It reports false if old does not.
+func (t ownTable) put(region uint32, old, p *ownPage) bool {
+	slot := t.slot(region)
+	if p == noOwn {
+		return slot.CompareAndSwap(old, p)
+	}
+	p.slot = slot
+	if !slot.CompareAndSwap(old, p) {
+		return false
+	}
+	t.cache.add(p)
+	return true
+}
+
+// drop gives up all pages. Nobody may change the layer any more.
+func (t ownTable) drop() {
+	t.each(func(p *ownPage) {
+		if p == noOwn {
+			return
+		}
+		t.cache.forget(p)
+		if n := p.held(); n > 0 { // of a volume that failed
+			t.cache.charge(-n)
+		}
+	})
 }
 
 // noOwn stands for a region that the layer does not name.

@@ -61,9 +61,9 @@ func (p *page) zero() bool {
 	return len(p.starts) == 1 && p.srcs[0] == sourceZero
 }
 
-// bytes is what the page takes in memory, roughly.
+// bytes is what the page takes in memory.
 func (p *page) bytes() int64 {
-	return int64(160 + 8*len(p.layers) + 4*len(p.starts) + len(p.small) + 2*len(p.large))
+	return sizeOf[page]() + allocated(8*cap(p.layers)) + 2*allocated(2*cap(p.starts)) + allocated(cap(p.small)) + allocated(2*cap(p.large))
 }
 
 // newPage makes the page of what stands in the composer; unset blocks are zero.

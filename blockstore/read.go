@@ -75,9 +75,9 @@ func (r reader) resolve(own *ownPage, base *page, block, limit int) piece {
 func (r reader) moved() bool { return r.v != nil && r.v.top.Load() != r.top }
 
 // stale tells that of the n bytes at off, which were read below the top, some
-// have been shadowed by it since they were resolved.
-func (r reader) stale(off int64, n int) bool {
-	own := r.top.cachedOwn(uint32(off >> regionShift))
+// have been shadowed by it since they were resolved; own is the top's page as
+// it stands now, or nil if it is not in memory.
+func stale(own *ownPage, off int64, n int) bool {
 	if own == nil {
 		return true
 	}
@@ -125,8 +125,15 @@ func (r reader) readPiece(own *ownPage, base *page, p []byte, off int64) (int, e
 		return n, nil
 	}
 	err := at.read(p[:n], off)
-	if r.top != nil && at != r.top.layer && r.stale(off, n) {
-		return 0, nil
+	if r.top != nil && at != r.top.layer {
+		// The page that the place was resolved with may be out of memory.
+		own, ownErr := r.top.ownPage(r.s, uint32(off>>regionShift))
+		if ownErr != nil {
+			return 0, ownErr
+		}
+		if stale(own, off, n) {
+			return 0, nil
+		}
 	}
 	return n, err
 }
@@ -164,7 +171,7 @@ func (r reader) tryRead(p []byte, off int64) bool {
 		at, n := r.piece(own, base, off, min(len(p), RegionSize-int(off&(RegionSize-1))))
 		if at == nil {
 			clear(p[:n])
-		} else if !at.tryRead(p[:n], off) || r.top != nil && at != r.top.layer && r.stale(off, n) {
+		} else if !at.tryRead(p[:n], off) || r.top != nil && at != r.top.layer && stale(r.top.cachedOwn(region), off, n) {
 			return false
 		}
 		p, off = p[n:], off+int64(n)

@@ -203,9 +203,12 @@ func (v *volume) settleRuns(d *dirtySet, holds holdsFunc, e intent, region uint3
 			if p, err = d.top.writableOwn(v.s, region); err != nil {
 				return 0, err
 			}
+			defer p.release()
 			d.regions[region] = p
 		}
-		p.mark(start, end, e.kind == intentData)
+		if p.mark(start, end, e.kind == intentData) {
+			d.top.own.cache.charge(changesBytes)
+		}
 		setBits((*[regionBlocks / 64]uint64)(decided), start, end, true)
 		blocks += end - start
 		at = base + int64(end)

@@ -193,12 +193,12 @@ func (v *volume) stackTop(old *top) {
 	old.layer.sealed.Store(true)
 	id := layerID{old.layer.id.lineage, old.layer.id.version + 1}
 	t := &top{
-		layer: v.s.layer(id), size: old.size, own: newTable[ownPage](old.size),
+		layer: v.s.layer(id), size: old.size, own: newOwnTable(v.s.pages, old.size),
 		base: v.s.view(v.entry.lineage, old.layer.id.version, old.size),
 	}
 	t.mu.dirty = map[uint32]*ownPage{}
 	v.top.Store(t)
-	old.base.close()
+	old.close()
 }
 
 // GrowVolume makes a volume larger; what is added reads as zero. Clients that

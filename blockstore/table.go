@@ -37,6 +37,21 @@ func (t *table[T]) slot(region uint32) *atomic.Pointer[T] {
 	return &c[region%chunkRegions]
 }
 
+// each calls fn with every page in the table. Nobody may use it any more.
+func (t *table[T]) each(fn func(p *T)) {
+	for i := range t.chunks {
+		c := t.chunks[i].Load()
+		if c == nil {
+			continue
+		}
+		for j := range c {
+			if p := c[j].Load(); p != nil {
+				fn(p)
+			}
+		}
+	}
+}
+
 // grown returns a table for a larger disk that shares the chunks of t.
 func (t *table[T]) grown(size int64) *table[T] {
 	g := newTable[T](size)

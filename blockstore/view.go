@@ -3,7 +3,6 @@ package blockstore
 import (
 	"fmt"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -24,8 +23,13 @@ type view struct {
 // cachedPage is a page in the page cache.
 type cachedPage struct {
 	*page
-	used atomic.Bool // since the clock's hand came by
+	cachePlace
+	slot *atomic.Pointer[cachedPage] // in the view's table
 }
+
+func (p *cachedPage) bytes() int64 { return sizeOf[cachedPage]() + p.page.bytes() }
+
+func (p *cachedPage) evict() bool { return p.slot.CompareAndSwap(p, nil) }
 
 // zeroPage is shared by all regions without any record.
 var zeroPage = &cachedPage{page: &page{starts: []uint16{0}, srcs: []uint16{sourceZero}}}
@@ -53,7 +57,7 @@ func (v *view) close() {
 	defer v.s.views.Unlock()
 	if v.users--; v.users == 0 {
 		delete(v.s.views.m, layerID{v.lineage.id, v.version})
-		v.s.pages.drop(v)
+		v.pages.each(func(p *cachedPage) { v.s.pages.forget(p) })
 	}
 }
 
@@ -69,8 +73,8 @@ func (v *view) cached(region uint32) *page {
 	if p == nil {
 		return nil
 	}
-	if p != zeroPage && !p.used.Load() {
-		p.used.Store(true)
+	if p != zeroPage {
+		p.touch()
 	}
 	return p.page
 }
@@ -88,13 +92,12 @@ func (v *view) page(region uint32) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := zeroPage
+	p, slot := zeroPage, v.pages.slot(region)
 	if depth > 0 || len(c.layers) > 0 {
-		p = &cachedPage{page: newPage(c, depth, v.s.sealedLayer)}
+		p = &cachedPage{page: newPage(c, depth, v.s.sealedLayer), slot: slot}
 	}
-	slot := v.pages.slot(region)
 	if slot.CompareAndSwap(nil, p) && p != zeroPage {
-		v.s.pages.add(v, region, p)
+		v.s.pages.add(p)
 	}
 	return p.page, nil
 }
@@ -217,65 +220,4 @@ func (s *Store) sealedLayer(id layerID) *layer {
 	l := s.layer(id)
 	l.sealed.Store(true)
 	return l
-}
-
-// pageCache bounds the memory of all pages of sealed versions.
-type pageCache struct {
-	budget int64
-	mu     struct {
-		sync.Mutex
-		bytes int64
-		clock []pageRef
-		hand  int
-	}
-}
-
-type pageRef struct {
-	v      *view
-	region uint32
-	p      *cachedPage
-}
-
-// pageOverhead is what a page takes beside itself: its place in the clock and
-// in the view's table.
-const pageOverhead = 64
-
-// add enters a page and drops others that were not used lately.
-func (c *pageCache) add(v *view, region uint32, p *cachedPage) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p.used.Store(true)
-	c.mu.clock = append(c.mu.clock, pageRef{v, region, p})
-	c.mu.bytes += p.bytes() + pageOverhead
-	for tries := 2 * len(c.mu.clock); c.mu.bytes > c.budget && tries > 0; tries-- {
-		if c.mu.hand >= len(c.mu.clock) {
-			c.mu.hand = 0
-		}
-		if ref := c.mu.clock[c.mu.hand]; ref.p.used.Swap(false) {
-			c.mu.hand++
-			continue
-		}
-		c.removeLocked(c.mu.hand)
-	}
-}
-
-func (c *pageCache) removeLocked(i int) {
-	ref := c.mu.clock[i]
-	ref.v.pages.slot(ref.region).CompareAndSwap(ref.p, nil)
-	c.mu.bytes -= ref.p.bytes() + pageOverhead
-	last := len(c.mu.clock) - 1
-	c.mu.clock[i] = c.mu.clock[last]
-	c.mu.clock[last] = pageRef{}
-	c.mu.clock = c.mu.clock[:last]
-}
-
-// drop takes out all pages of a view.
-func (c *pageCache) drop(v *view) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := len(c.mu.clock) - 1; i >= 0; i-- {
-		if c.mu.clock[i].v == v {
-			c.removeLocked(i)
-		}
-	}
 }

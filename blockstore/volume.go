@@ -44,10 +44,9 @@ type volume struct {
 type top struct {
 	layer *layer
 	size  int64
-	own   *table[ownPage]
+	own   ownTable
 	base  *view
-	load  sync.Mutex // reading an own page from the metadata
-	lost  lostData   // set once the volume has failed
+	lost  lostData // set once the volume has failed
 
 	mu struct {
 		sync.Mutex
@@ -149,7 +148,7 @@ func (s *Store) detach(e *volumeEntry) error {
 func (s *Store) load(e *volumeEntry) (*volume, error) {
 	v := s.newVolume(e)
 	if err := v.recover(); err != nil {
-		v.top.Load().base.close()
+		v.top.Load().close()
 		return nil, err
 	}
 	return v, nil
@@ -161,7 +160,7 @@ func (s *Store) newVolume(e *volumeEntry) *volume {
 	s.cat.mu.Lock()
 	v.quota.Store(e.rec.Quota)
 	tip := e.lineage.tip()
-	t := &top{layer: s.layer(layerID{e.lineage.id, tip.number}), size: tip.rec.Size, own: newTable[ownPage](tip.rec.Size), base: s.emptyView()}
+	t := &top{layer: s.layer(layerID{e.lineage.id, tip.number}), size: tip.rec.Size, own: newOwnTable(s.pages, tip.rec.Size), base: s.emptyView()}
 	if l, at := e.lineage.below(); at != nil {
 		t.base = s.view(l, at.number, at.rec.Size)
 	}
@@ -185,7 +184,7 @@ func (v *volume) settle() error {
 func (v *volume) close() error {
 	err := v.settle()
 	t := v.top.Load()
-	t.base.close()
+	t.close()
 	if !v.prepare.done.Load() {
 		return err
 	}
@@ -276,8 +275,8 @@ func (t *top) ownPage(s *Store, region uint32) (*ownPage, error) {
 	if p := t.own.get(region); p != nil {
 		return p, nil
 	}
-	t.load.Lock()
-	defer t.load.Unlock()
+	t.own.load.Lock()
+	defer t.own.load.Unlock()
 	if p := t.own.get(region); p != nil {
 		return p, nil
 	}
@@ -285,20 +284,28 @@ func (t *top) ownPage(s *Store, region uint32) (*ownPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	slot := t.own.slot(region)
-	slot.CompareAndSwap(nil, p) // a reader of a top that was replaced may have been here
-	return slot.Load(), nil
+	t.own.put(region, nil, p)
+	return p, nil
 }
 
-// writableOwn is ownPage for a region that will be changed.
+// writableOwn is ownPage for a region that will be changed. The caller
+// releases the page.
 func (t *top) writableOwn(s *Store, region uint32) (*ownPage, error) {
-	p, err := t.ownPage(s, region)
-	if p != noOwn || err != nil {
-		return p, err
+	for {
+		p, err := t.ownPage(s, region)
+		if err != nil {
+			return nil, err
+		}
+		if p == noOwn {
+			p = new(ownPage)
+			p.users.Store(1)
+			if t.own.put(region, noOwn, p) {
+				return p, nil
+			}
+		} else if p.acquire() {
+			return p, nil
+		}
 	}
-	slot := t.own.slot(region)
-	slot.CompareAndSwap(noOwn, new(ownPage))
-	return slot.Load(), nil
 }
 
 func (t *top) readOwn(s *Store, region uint32) (*ownPage, error) {
@@ -323,9 +330,30 @@ func (t *top) readOwn(s *Store, region uint32) (*ownPage, error) {
 // dirtied notes that a region has uncommitted changes.
 func (t *top) dirtied(region uint32, p *ownPage) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.mu.dirty[region] = p
+	t.mu.Unlock()
+	t.own.cache.charge(changesBytes)
 }
+
+// close gives up the pages of a top that nobody uses any more, and its base.
+func (t *top) close() {
+	t.own.drop()
+	t.base.close()
+}
+
+// crowds tells that the volume's uncommitted pages have a part in it that the
+// page cache is crowded.
+func (t *top) crowds() bool {
+	if !t.own.cache.crowded.Load() {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.mu.dirty) >= crowdRegions
+}
+
+// crowdRegions is how many regions a volume may always have uncommitted.
+const crowdRegions = 16
 
 // nextRegion returns the first region at or after region that may hold
 // anything but zeros. It looks at memory first: what is neither dirty nor

@@ -49,7 +49,7 @@ func (v *volume) begin() error {
 	if err := v.ready(); err != nil {
 		return err
 	}
-	if v.unsynced.Load() > 2*v.s.o.CommitBytes {
+	if v.unsynced.Load() > 2*v.s.o.CommitBytes || v.top.Load().crowds() {
 		return v.flush()
 	}
 	return nil
@@ -123,6 +123,7 @@ func (v *volume) tryWrite(p []byte, off int64, aligned bool, r *room) (done, voi
 	if err != nil {
 		return false, false, err
 	}
+	defer own.release()
 	start, end := in>>blockShift, (in+len(p)+BlockSize-1)>>blockShift
 	inPlace, first := own.committed(start, end), int64(0)
 	if !inPlace {

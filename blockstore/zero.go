@@ -113,6 +113,7 @@ func (v *volume) zeroRegion(off, stop int64) (next int64, full bool, err error) 
 	if own, err = r.top.writableOwn(v.s, region); err != nil {
 		return off, false, err
 	}
+	defer own.release()
 	block, limit := int(off&(RegionSize-1))>>blockShift, int((stop-1)&(RegionSize-1))>>blockShift+1
 	at := int64(region) << regionShift
 	for block < limit {

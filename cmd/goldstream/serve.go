@@ -36,6 +36,7 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "ballast", Usage: "file given up when another program fills the disk, a `SIZE`, or none (default: 256MiB; less on small disks)"},
 			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; less than what clients wait", Value: time.Minute},
 			&cli.IntFlag{Name: "watermark", Usage: "how full the disk may be, in `PERCENT`, before new volumes and images are refused", Value: 90},
+			&cli.StringFlag{Name: "map-memory", Usage: "memory for the maps of all disks together, a `SIZE`", Value: "64MiB"},
 			&cli.DurationFlag{Name: "checkpoint-interval", Usage: "`TIME` between copies of the metadata that are kept; 0: none", Value: time.Hour},
 			&cli.IntFlag{Name: "checkpoints", Usage: "how `MANY` of them are kept", Value: 24},
 		},
@@ -127,6 +128,12 @@ func storeOptions(c *cli.Context) (o blockstore.Options, err error) {
 	}
 	if o.Watermark = c.Int("watermark"); o.Watermark < 1 || o.Watermark > 100 {
 		return o, usagef("--watermark %d: it is a percentage, 1 to 100", o.Watermark)
+	}
+	if o.MapBudget, err = parseSize(c.String("map-memory")); err != nil {
+		return o, err
+	}
+	if o.MapBudget < 1<<20 {
+		return o, usagef("--map-memory %s: give at least 1MiB", c.String("map-memory"))
 	}
 	if o.CheckpointInterval = c.Duration("checkpoint-interval"); o.CheckpointInterval <= 0 {
 		o.CheckpointInterval = -1 // never
