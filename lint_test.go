@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"goldstream/disk":              {},
 	"goldstream/lifecycle/model":   {},
 	"goldstream/lifecycle/rules":   {"goldstream/lifecycle/model"},
+	"goldstream/lifecycle/store":   {"goldstream/lifecycle/model"},
 	"goldstream/api/v1":            {"goldstream/blockstore"},
 	"goldstream/daemon":            {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/jail", "goldstream/nbd"},
 	"goldstream/cmd/goldstream":    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/daemon", "goldstream/jail"},
