@@ -179,9 +179,9 @@ func TestKillUnderWriters(t *testing.T) {
 // TestFewDescriptors uses many volumes with few open files, from many
 // goroutines: no handle may be closed under its user.
 func TestFewDescriptors(t *testing.T) {
-	const volumes = 60
+	const volumes = 200
 	o := testOptions()
-	o.OpenFiles = 8
+	o.OpenFiles = 16
 	s, err := Open(t.TempDir(), o)
 	require.NoError(t, err)
 	defer s.Close()
@@ -198,7 +198,7 @@ func TestFewDescriptors(t *testing.T) {
 				return err
 			}
 			b := make([]byte, 3*BlockSize)
-			for n := range 40 {
+			for n := range 12 {
 				for j := range b {
 					b[j] = byte(i + n)
 				}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 )
 
 // Options tune a store. The zero value works.
@@ -21,7 +22,9 @@ type Options struct {
 	MapBudget int64
 
 	// OpenFiles bounds the data files that are open at once, but for files
-	// with unsynced writes. Default 1024.
+	// with unsynced writes. Default: a quarter of what the process may open
+	// (RLIMIT_NOFILE), 16 to 8192; the rest is for connections, intent rings
+	// and metadata.
 	OpenFiles int
 
 	// CommitBytes of unsynced data make a volume commit by itself. Default
@@ -78,7 +81,7 @@ func (o Options) withDefaults() Options {
 		o.MapBudget = 64 << 20
 	}
 	if o.OpenFiles == 0 {
-		o.OpenFiles = 1024
+		o.OpenFiles = defaultOpenFiles()
 	}
 	if o.CommitBytes == 0 {
 		o.CommitBytes = 32 << 20
@@ -105,6 +108,15 @@ func (o Options) withDefaults() Options {
 		o.bootID = hostBootID()
 	}
 	return o
+}
+
+// defaultOpenFiles is what Options.OpenFiles says.
+func defaultOpenFiles() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024 / 4
+	}
+	return int(min(max(limit.Cur/4, 16), 8192))
 }
 
 // unknownBoot stands for a boot of the host that cannot be told from others:
