@@ -65,6 +65,9 @@
 //	unsynced.go failure.go       what a failed sync may have lost
 //	accept.go epoch.go           going on after a loss, and who may
 //	checkpoint.go restore.go     copies of the metadata, and back to one
+//	dump.go dumpline.go          the metadata as lines of JSON
+//	dumpread.go restoredump.go   and back from them
+//	storeid.go                   which store a dump is of
 //	offline.go accepttail.go     work on a store that nobody has open
 //	reclaim.go absorb.go         giving back what nothing needs
 //	import.go verify.go strays.go missing.go

@@ -74,8 +74,9 @@ func create(s *Store, formatPath string) error {
 	}
 	return writeSynced(s, map[string][]byte{
 		filepath.Join(s.dir, "seq"): make([]byte, 8),
+		s.idPath():                  []byte(newID() + "\n"),
 		formatPath:                  []byte(formatMagic + strconv.Itoa(formatVersion) + "\n"),
-	}, filepath.Join(s.dir, "seq"), formatPath)
+	}, filepath.Join(s.dir, "seq"), s.idPath(), formatPath)
 }
 
 // checkEmpty refuses to make a store where something else stands, or where
@@ -86,7 +87,7 @@ func checkEmpty(s *Store) error {
 		return err
 	}
 	for _, name := range names {
-		if !slices.Contains([]string{"LOCK", "ballast", "checkpoints", "layers", "rings", "meta", "seq", "seq.new", "FORMAT.new"}, name) {
+		if !slices.Contains([]string{"LOCK", "ballast", "checkpoints", "layers", "rings", "meta", "seq", "seq.new", "id", "id.new", "FORMAT.new"}, name) {
 			return errf(ErrInvalid, "%s is no store and not empty (%q stands there): choose another directory", s.dir, name)
 		}
 	}

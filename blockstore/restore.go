@@ -14,7 +14,9 @@ import (
 
 // RestoreReport says what going back to a checkpoint would do, or did.
 type RestoreReport struct {
-	Checkpoint CheckpointInfo `json:"checkpoint"`
+	Checkpoint CheckpointInfo `json:"checkpoint,omitzero"`
+	// Dump describes the dump that was read instead of a checkpoint.
+	Dump *DumpInfo `json:"dump,omitempty"`
 	// Present is the sequence of the newest commit known durable: how far the
 	// metadata that is replaced went.
 	Present uint64 `json:"present"`
@@ -79,18 +81,27 @@ func (s *offline) restore(ctx context.Context, req RestoreRequest) (r RestoreRep
 		return r, err
 	}
 	path := filepath.Join(s.checkpointsDir(), r.Checkpoint.Name)
-	old, err := s.view(path)
-	if err != nil {
+	if err := s.weigh(ctx, path, req, "checkpoint "+r.Checkpoint.Name, &r); err != nil || !req.Apply {
 		return r, err
-	}
-	err = s.compare(ctx, old, &r)
-	if err = errors.Join(err, old.endView()); err != nil || !req.Apply {
-		return r, err
-	}
-	if len(r.Missing) > 0 && !req.AcceptMissing {
-		return r, errf(ErrInvalid, "data of %d disks that checkpoint %s names was reclaimed since and is missing: choose a newer checkpoint, or accept that it reads as zero", len(r.Missing), r.Checkpoint.Name)
 	}
 	return r, s.apply(path, &r)
+}
+
+// weigh fills in what the metadata in path, which is called name, would change,
+// and refuses it if too much is missing.
+func (s *offline) weigh(ctx context.Context, path string, req RestoreRequest, name string, r *RestoreReport) error {
+	old, err := s.view(path)
+	if err != nil {
+		return err
+	}
+	err = s.compare(ctx, old, r)
+	if err = errors.Join(err, old.endView()); err != nil || !req.Apply {
+		return err
+	}
+	if len(r.Missing) > 0 && !req.AcceptMissing {
+		return errf(ErrInvalid, "data of %d disks that %s names was reclaimed since and is missing: choose a newer one, or accept that it reads as zero", len(r.Missing), name)
+	}
+	return nil
 }
 
 func (s *offline) findCheckpoint(name string) (CheckpointInfo, error) {
@@ -174,16 +185,23 @@ func (s *Store) strayLayers() (strays []string, err error) {
 	return strays, err
 }
 
-// apply makes a copy of the checkpoint the metadata. Everything is ready before
-// the old metadata is moved; from then on the store does not open until the
-// copy stands in its place.
+// freshMeta is where metadata is made ready to take its place.
+func (s *offline) freshMeta() string { return filepath.Join(s.dir, "meta.restoring") }
+
+// apply makes a copy of the checkpoint the metadata.
 func (s *offline) apply(checkpoint string, r *RestoreReport) (err error) {
-	fresh := filepath.Join(s.dir, "meta.restoring")
+	fresh := s.freshMeta()
 	if err := s.copyMeta(checkpoint, fresh); err != nil {
 		return err
 	}
-	cause := "the metadata was restored from checkpoint " + r.Checkpoint.Name
-	if err := s.write(fresh, func(v *Store, b *pebble.Batch) error { return restarted(v, b, cause) }, r.Present+1); err != nil {
+	return s.install(fresh, "the metadata was restored from checkpoint "+r.Checkpoint.Name, r.Checkpoint.Sequence, r)
+}
+
+// install makes fresh, which goes to commit seq, the metadata. Everything is
+// ready before the old metadata is moved; from then on the store does not open
+// until fresh stands in its place.
+func (s *offline) install(fresh, cause string, seq uint64, r *RestoreReport) (err error) {
+	if err := s.write(fresh, func(v *Store, b *pebble.Batch) error { return restarted(v, b, cause) }, max(r.Present, seq)+1); err != nil {
 		return err
 	}
 	if r.Aside, err = s.aside("before-restore"); err != nil {

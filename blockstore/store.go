@@ -21,6 +21,7 @@ import (
 // The directory holds:
 //
 //	FORMAT   format version of the store, written last when it is made
+//	id       32 hex digits that no other store has
 //	LOCK     locked by the owner, and says who that is
 //	seq      sequence of the newest metadata commit known durable
 //	meta/    Pebble: names, lineages, extent maps

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"path/filepath"
 
@@ -16,6 +17,26 @@ func RestoreCheckpoint(ctx context.Context, dir string, req blockstore.RestoreRe
 		return blockstore.RestoreReport{}, err
 	}
 	return blockstore.RestoreCheckpoint(ctx, blocks, o, req)
+}
+
+// Dump writes the metadata of a data directory that nobody has open to w. See
+// blockstore.Dump.
+func Dump(ctx context.Context, dir string, w io.Writer) (blockstore.DumpInfo, error) {
+	blocks, o, err := offlineStore(dir)
+	if err != nil {
+		return blockstore.DumpInfo{}, err
+	}
+	return blockstore.Dump(ctx, blocks, o, w)
+}
+
+// RestoreDump goes back to a dump of the metadata in a data directory that
+// nobody has open. See blockstore.RestoreDump.
+func RestoreDump(ctx context.Context, dir string, dump io.Reader, req blockstore.RestoreRequest) (blockstore.RestoreReport, error) {
+	blocks, o, err := offlineStore(dir)
+	if err != nil {
+		return blockstore.RestoreReport{}, err
+	}
+	return blockstore.RestoreDump(ctx, blocks, o, dump, req)
 }
 
 // AcceptTail goes on from where the metadata ends in a data directory that

@@ -143,13 +143,23 @@ func (e exporting) inPlace(dest string) (size int64, err error) {
 
 func (e exporting) toFile(dest string) (size int64, err error) {
 	defer func() { err = destError(dest, err) }()
+	err = wholeFile(dest, func(f *os.File) error {
+		size, err = e.write(f, true)
+		return err
+	})
+	return size, err
+}
+
+// wholeFile has write fill a file that stands at dest once it is complete and
+// durable, and not before.
+func wholeFile(dest string, write func(f *os.File) error) error {
 	// A name that nobody can have put there before; only ours until it is done.
 	f, err := os.CreateTemp(filepath.Dir(dest), "."+filepath.Base(dest)+".partial-*")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	partial := f.Name()
-	size, err = e.write(f, true)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -163,9 +173,9 @@ func (e exporting) toFile(dest string) (size int64, err error) {
 		err = errors.Join(err, os.Remove(partial))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return size, err
+		return err
 	}
-	return size, syncDir(filepath.Dir(dest))
+	return syncDir(filepath.Dir(dest))
 }
 
 // exportMode is the mode of the file that dest replaces, else the usual one.

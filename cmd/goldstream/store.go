@@ -30,11 +30,19 @@ func storeCommands() []*cli.Command {
 				"goldstream store restore-checkpoint latest",
 				"goldstream store restore-checkpoint 20261129T080000Z-000000000000002a --yes",
 			},
-			flags: []cli.Flag{
-				yesFlag(),
-				&cli.BoolFlag{Name: "accept-missing", Usage: "do it although data was reclaimed since, which then reads as zero"},
-			},
+			flags:  restoreFlags(),
 			action: restoreCheckpoint, complete: names{checkpointNames},
+		},
+		{
+			name: "dump", args: "FILE|-", usage: "write the metadata to a file, which helps on another disk; the daemon must be stopped",
+			examples: []string{"goldstream store dump /backup/goldstream.jsonl", "goldstream store dump - | zstd > /backup/goldstream.jsonl.zst"},
+			action:   dumpStore,
+		},
+		{
+			name: "restore", args: "FILE|-", usage: "go back to metadata that was dumped; without --yes only say what that would do",
+			examples: []string{"goldstream store restore /backup/goldstream.jsonl", "goldstream store restore /backup/goldstream.jsonl --yes"},
+			flags:    restoreFlags(),
+			action:   restoreDump,
 		},
 		{
 			name: "accept", usage: "go on with metadata that lost its tail; without --yes only say what is known",
@@ -43,6 +51,13 @@ func storeCommands() []*cli.Command {
 			action:   acceptTail,
 		},
 	})
+}
+
+func restoreFlags() []cli.Flag {
+	return []cli.Flag{
+		yesFlag(),
+		&cli.BoolFlag{Name: "accept-missing", Usage: "do it although data was reclaimed since, which then reads as zero"},
+	}
 }
 
 func yesFlag() cli.Flag { return &cli.BoolFlag{Name: "yes", Usage: "do it"} }
@@ -97,7 +112,11 @@ func restoreCheckpoint(c *call) error {
 }
 
 func showRestore(w io.Writer, r blockstore.RestoreReport) {
-	fmt.Fprintf(w, "checkpoint %s of %s, commit %d; the metadata goes to commit %d\n", r.Checkpoint.Name, localTime(r.Checkpoint.Time), r.Checkpoint.Sequence, r.Present)
+	if d := r.Dump; d != nil {
+		fmt.Fprintf(w, "dump of commit %d, %d records; the metadata goes to commit %d\n", d.Sequence, d.Records, r.Present)
+	} else {
+		fmt.Fprintf(w, "checkpoint %s of %s, commit %d; the metadata goes to commit %d\n", r.Checkpoint.Name, localTime(r.Checkpoint.Time), r.Checkpoint.Sequence, r.Present)
+	}
 	if r.PresentError != "" {
 		fmt.Fprintf(w, "what changed since is not known: %s\n", r.PresentError)
 	}
@@ -105,7 +124,7 @@ func showRestore(w io.Writer, r blockstore.RestoreReport) {
 	items(w, "deleted since, and back again:", r.Returned)
 	items(w, "written since; keep what was overwritten, lose what was written for the first time:", r.Written)
 	items(w, "reclaimed since, and missing:", missingText(r.Missing))
-	items(w, "layers that the checkpoint does not know, which are kept aside:", r.Strays)
+	items(w, "layers that it does not know, which are kept aside:", r.Strays)
 	if !r.Done {
 		fmt.Fprintln(w, "nothing was changed; with --yes it is done")
 		return

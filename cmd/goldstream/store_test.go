@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,4 +52,49 @@ func TestAcceptALostTail(t *testing.T) {
 	require.NotZero(t, h.run("volume", "list").code)
 	require.Contains(t, h.must("store", "accept", "--yes"), "new epoch")
 	require.Contains(t, h.must("volume", "inspect", "web-1"), "lost its tail")
+}
+
+// TestGoBackToADump as docs/recovery.md tells it.
+func TestGoBackToADump(t *testing.T) {
+	h := newHouse(t)
+	dir := filepath.Dir(h.data)
+	raw, dump := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "dump.jsonl")
+	rawDisk(t, raw, testDisk, 16)
+	h.must("image", "import", "debian", raw)
+	h.must("volume", "create", "web-1", "--image", "debian")
+	require.Contains(t, h.must("store", "dump", dump), "records")
+	text, err := os.ReadFile(dump)
+	require.NoError(t, err)
+	require.Equal(t, string(text), h.must("store", "dump", "-"))
+	require.Contains(t, string(text), `{"type":"volume","name":"web-1",`)
+	require.Equal(t, exitUsage, h.run("store", "dump", dir).code)
+
+	s := h.serve()
+	r := h.run("store", "dump", dump)
+	require.Equal(t, exitLocked, r.code, "a daemon runs")
+	require.Contains(t, r.err, "stop it first")
+	require.Equal(t, exitLocked, h.run("store", "restore", dump, "--yes").code)
+	s.stop()
+	after, err := os.ReadFile(dump)
+	require.NoError(t, err)
+	require.Equal(t, text, after, "a dump that failed replaces none")
+	left, err := filepath.Glob(filepath.Join(dir, ".dump*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	require.NoError(t, os.RemoveAll(filepath.Join(h.data, "blocks", "meta")))
+	require.NotZero(t, h.run("volume", "list").code)
+	require.Equal(t, exitDamaged, h.run("store", "dump", dump).code)
+	require.Equal(t, exitNotFound, h.run("store", "restore", filepath.Join(dir, "nope")).code)
+	h.in = bytes.NewReader(text[:len(text)-2])
+	r = h.run("store", "restore", "-", "--yes")
+	require.Equal(t, exitDamaged, r.code)
+	require.Contains(t, r.err, "cut short")
+	require.Contains(t, h.must("store", "restore", dump), "nothing was changed")
+	require.NotZero(t, h.run("volume", "list").code)
+	h.in = bytes.NewReader(text)
+	require.Contains(t, h.must("store", "restore", "-", "--yes"), "restart their servers")
+	require.Contains(t, h.must("volume", "list"), "web-1")
+	h.must("image", "verify", "debian")
+	require.Contains(t, h.must("volume", "inspect", "web-1"), "restored from a dump")
 }
