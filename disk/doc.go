@@ -25,6 +25,12 @@
 // GPT positions count sectors of 512 or 4096 bytes; the table says which by where
 // it stands, and 512 is looked for first. MBR does not say: 512 is taken.
 //
+// # Changes
+//
+// [Table.Resize], [Table.Grow] and [Table.Renew] change the table in memory,
+// [Table.Write] puts it on the disk such that a power loss leaves the old table or
+// the new one. File systems grow by other means, afterwards.
+//
 // Sources: UEFI specification 2.10 section 5; Linux block/partitions/{efi,msdos}.c
 // for numbering and what counts as a table.
 package disk

@@ -1,13 +1,14 @@
 package disk
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
 // FuzzRead reads any disk. What is read lies inside of it, and partitions do not
-// overlap. The checksums are made right first if asked: random ones never are.
+// overlap, before and after all of them grow. The checksums are made right first if asked: random ones never are.
 func FuzzRead(f *testing.F) {
 	f.Add(tinyGPT(), true)
 	f.Add(chain(), false)
@@ -15,9 +16,26 @@ func FuzzRead(f *testing.F) {
 		if sealed {
 			reseal(d)
 		}
-		if table, err := readBytes(d); err == nil {
-			requireSound(t, table)
+		table, err := readBytes(d)
+		if err != nil {
+			return
 		}
+		requireSound(t, table)
+		before := slices.Clone(table.Partitions)
+		m := &memory{data: append(slices.Clone(d), make([]byte, 4*mib)...)}
+		if table.Resize(int64(len(m.data))) != nil {
+			return
+		}
+		for i, p := range before {
+			require.NoError(t, table.Grow(p.Number))
+			require.GreaterOrEqual(t, table.Partitions[i].Size, p.Size)
+		}
+		requireSound(t, table)
+		require.NoError(t, table.Write(m))
+		again, err := readBytes(m.data)
+		require.NoError(t, err)
+		require.NoError(t, again.Damage)
+		require.Equal(t, table.Partitions, again.Partitions)
 	})
 }
 

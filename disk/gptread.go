@@ -45,7 +45,7 @@ func (t *Table) useGPT(r io.ReaderAt, c *gptCopy, sectorSize int, damage error) 
 		return err
 	}
 	if c.self != 1 {
-		t.Damage = fmt.Errorf("primary table: %w", damage)
+		t.Damage, t.fromBackup = fmt.Errorf("primary table: %w", damage), true
 		return nil
 	}
 	other, err := t.copyAt(r, c.alternate, sectorSize)

@@ -57,6 +57,8 @@ type Table struct {
 
 	gpt *gptCopy
 	mbr *mbr
+
+	fromBackup bool // the only whole copy on the disk is the backup
 }
 
 // Read reads the table of a disk of size bytes. It fails with [ErrNoTable],
