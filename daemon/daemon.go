@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,6 +63,7 @@ type Daemon struct {
 	opts    Options
 	log     *slog.Logger
 	store   *blockstore.Store
+	tokens  *tokens
 	started time.Time
 
 	imports, conversions slots
@@ -93,8 +95,15 @@ func Open(dir string, o Options) (*Daemon, error) {
 	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot empty the directory for uploads: %w", err), store.Close())
 	}
-	return &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now(),
-		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}, nil
+	d := &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now(),
+		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}
+	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err == nil {
+		err = d.forgetGone(context.Background())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("export tokens: %w", err), store.Close())
+	}
+	return d, nil
 }
 
 // Close closes the store and lets go of the data directory.

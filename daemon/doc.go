@@ -26,5 +26,6 @@
 // # Exports
 //
 // A volume is exported under its name; read-only are a golden image as
-// images/NAME and a snapshot as snapshots/VOLUME/NAME.
+// images/NAME and a snapshot as snapshots/VOLUME/NAME. On a listener that others
+// than this host reach only tokens open volumes (tokens.go), and nothing else.
 package daemon

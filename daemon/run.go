@@ -83,12 +83,11 @@ func (r *running) listen(ls []Listener) error {
 			return err
 		}
 		if exposed(ln.Addr()) {
-			r.d.log.Warn("NBD without authentication is open to the network: whoever reaches this address reads and writes every volume",
-				"address", ln.Addr().String())
+			r.d.log.Info("NBD is open to the network: volumes are opened by token there ('goldstream export create')", "address", ln.Addr().String())
 		}
 		r.lns = append(r.lns, ln)
 		mode := l.mode(ln.Addr())
-		o, err := r.options(mode)
+		o, err := r.options(mode, exposed(ln.Addr()))
 		if err != nil {
 			r.closeListeners()
 			return err
@@ -101,8 +100,12 @@ func (r *running) listen(ls []Listener) error {
 	return nil
 }
 
-// options are how a listener is served in a TLS mode.
-func (r *running) options(mode string) (o nbd.ListenerOptions, err error) {
+// options are how a listener is served in a TLS mode. Whoever is not on this
+// host has to know a token.
+func (r *running) options(mode string, exposed bool) (o nbd.ListenerOptions, err error) {
+	if exposed {
+		o.Grants = &grants{r.d.store, r.d.tokens}
+	}
 	if mode == TLSOff {
 		return o, nil
 	}
@@ -111,7 +114,8 @@ func (r *running) options(mode string) (o nbd.ListenerOptions, err error) {
 			return o, err
 		}
 	}
-	return nbd.ListenerOptions{TLS: r.certs.config(), RequireTLS: mode == TLSRequired}, nil
+	o.TLS, o.RequireTLS = r.certs.config(), mode == TLSRequired
+	return o, nil
 }
 
 func (r *running) closeListeners() {

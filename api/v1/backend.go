@@ -14,6 +14,7 @@ type Backend interface {
 	VolumeBackend
 	SnapshotBackend
 	RetiredBackend
+	TokenBackend
 	LossBackend
 	StoreBackend
 	Status(ctx context.Context) (Status, error)

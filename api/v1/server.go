@@ -55,6 +55,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeVolumes(mux)
 	s.routeSnapshots(mux)
 	s.routeRetired(mux)
+	s.routeTokens(mux)
 	s.routeLoss(mux)
 	s.routeStore(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
