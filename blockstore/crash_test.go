@@ -291,6 +291,20 @@ func (r *crashRun) afterCrash() {
 		r.s = nil
 	}
 	r.disk = r.disk.crashed()
+	r.checkClean()
+}
+
+// checkClean has a check find nothing in what a crash left.
+func (r *crashRun) checkClean() {
+	o := testOptions()
+	o.fs, o.bootID = simFS{r.disk}, fmt.Sprint(r.boot)
+	report, err := CheckStore(ctx, crashDir, o)
+	if errors.Is(err, ErrNotFound) { // its making was cut short
+		return
+	}
+	if err != nil || len(report.Findings) > 0 {
+		r.fail("check after a crash: %+v, %w", report.Findings, err)
+	}
 }
 
 // open opens the store and compares everything. It reports false if the

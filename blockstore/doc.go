@@ -69,6 +69,8 @@
 //	dumpread.go restoredump.go   and back from them
 //	storeid.go                   which store a dump is of
 //	offline.go accepttail.go     work on a store that nobody has open
+//	check.go checkrecords.go checkmaps.go checkfiles.go
+//	                             whether records and files agree
 //	reclaim.go absorb.go         giving back what nothing needs
 //	import.go verify.go strays.go missing.go
 package blockstore

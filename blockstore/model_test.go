@@ -100,6 +100,7 @@ func (m *model) run(steps int) {
 	}
 	requireNoLayers(m.t, m.s, m.dir)
 	require.NoError(m.t, m.s.Close())
+	requireClean(m.t, m.dir)
 	requireOnlyKeys(m.t, m.dir, 'S')
 	rings, err := os.ReadDir(m.dir + "/rings")
 	require.NoError(m.t, err)
@@ -414,6 +415,7 @@ func (m *model) reopen(kill bool) {
 		require.NoError(m.t, m.s.Close())
 	}
 	clear(m.open)
+	requireClean(m.t, m.dir)
 	m.s = openStore(m.t, m.dir)
 }
 

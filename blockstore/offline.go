@@ -41,11 +41,29 @@ func (s *offline) close() error { return s.lock.Close() }
 // view opens metadata that stands somewhere in the directory for reading, with
 // the data files there are. Close its db after use.
 func (s *offline) view(meta string) (*Store, error) {
+	v, err := s.openView(meta)
+	if err != nil {
+		return nil, err
+	}
+	if v.cat, err = loadCatalogue(v); err != nil {
+		return nil, errors.Join(err, v.db.Close())
+	}
+	if v.sequence, err = v.storedSequence(); err != nil {
+		return nil, errors.Join(err, v.db.Close())
+	}
+	return v, nil
+}
+
+// openView is view without the catalogue, whose records need not be whole.
+func (s *offline) openView(meta string) (*Store, error) {
 	v := &Store{dir: s.dir, o: s.o, fs: s.fs, meta: meta, failed: newSignal(), halted: newSignal(), committing: make(chan struct{}, 1)}
 	v.o.Logger = slog.New(slog.DiscardHandler) // what it finds is reported
 	v.space = newSpace(v.fs, v.dir, &v.o)
 	o := v.pebbleOptions()
 	o.ReadOnly = true
+	// Without a listener Pebble ends the process on a damaged table, which here
+	// is what the read that found it returns.
+	o.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}
 	var err error
 	if v.db, err = pebble.Open(meta, o); err != nil {
 		return nil, explainOpen(meta, err)
@@ -53,12 +71,6 @@ func (s *offline) view(meta string) (*Store, error) {
 	v.files = &fileTable{fs: v.fs, limit: v.o.OpenFiles}
 	v.pages = &pageCache{budget: v.o.MapBudget}
 	v.views.m, v.layers.m = map[layerID]*view{}, map[layerID]*layer{}
-	if v.cat, err = loadCatalogue(v); err != nil {
-		return nil, errors.Join(err, v.db.Close())
-	}
-	if v.sequence, err = v.storedSequence(); err != nil {
-		return nil, errors.Join(err, v.db.Close())
-	}
 	return v, nil
 }
 

@@ -49,6 +49,16 @@ func AcceptTail(ctx context.Context, dir string, apply bool) (blockstore.TailRep
 	return blockstore.AcceptTail(ctx, blocks, o, apply)
 }
 
+// CheckStore checks a data directory that nobody has open. See
+// blockstore.CheckStore.
+func CheckStore(ctx context.Context, dir string) (blockstore.CheckReport, error) {
+	blocks, o, err := offlineStore(dir)
+	if err != nil {
+		return blockstore.CheckReport{}, err
+	}
+	return blockstore.CheckStore(ctx, blocks, o)
+}
+
 // offlineStore returns the store's directory and options for work on it as a
 // whole, of which nothing is logged: it is reported.
 func offlineStore(dir string) (blocks string, o blockstore.Options, err error) {

@@ -5,7 +5,7 @@
 //	goldstream image  import|list|inspect|export|verify|delete|capture
 //	goldstream volume create|list|inspect|grow|set|delete|restore|purge|rollback
 //	goldstream snapshot create|list|delete|prune|export
-//	goldstream space|status|version|completion
+//	goldstream check|space|status|version|completion
 //
 // Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves
 // that directory, the command talks to it over DIR/goldstream.sock; where none
@@ -22,7 +22,7 @@
 //	4    exists already, or is in use
 //	5    no space left
 //	6    locked by another process
-//	7    damaged data: found by verify, or in the store itself
+//	7    damaged data: found by verify or check, or in the store itself
 //	130  cancelled
 //
 // # Output

@@ -36,7 +36,7 @@ EXIT CODES:
    4    exists already, or is in use
    5    no space left
    6    locked by another process
-   7    damaged data: found by verify, or in the store itself
+   7    damaged data: found by verify or check, or in the store itself
    130  cancelled
 `
 
