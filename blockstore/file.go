@@ -122,7 +122,7 @@ func (osFS) List(path string) ([]string, error) {
 
 func (osFS) Free(path string) (free, total int64, err error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
+	if err := uninterrupted(func() error { return unix.Statfs(path, &st) }); err != nil {
 		return 0, 0, os.NewSyscallError("statfs", err)
 	}
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks-st.Bfree+st.Bavail) * st.Bsize, nil
@@ -133,7 +133,7 @@ func (osFS) Lock(path string, who []byte) (l io.Closer, held []byte, err error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := uninterrupted(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
 		held, _ = io.ReadAll(f)
 		f.Close()
 		return nil, held, ErrLocked
@@ -159,7 +159,7 @@ func (osFS) Map(path string, size int) (mapping, error) {
 		return nil, err
 	}
 	// Blocks are allocated now: a store to a hole of a full disk is SIGBUS.
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(size)); err != nil {
+	if err := uninterrupted(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, int64(size)) }); err != nil {
 		f.Close()
 		return nil, &os.PathError{Op: "fallocate", Path: path, Err: err}
 	}
@@ -218,6 +218,16 @@ func openOS(path string, flag int) (file, error) {
 	return &osFile{f: f, fd: int(f.Fd())}, nil
 }
 
+// uninterrupted makes a call again that a signal cut short: the runtime's own
+// signals do. Not for fdatasync, of which no failure is ever tried again.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 func (f *osFile) fault(op string, err error) error {
 	return &os.PathError{Op: op, Path: f.f.Name(), Err: err}
 }
@@ -269,7 +279,8 @@ func (f *osFile) WriteAt(p []byte, off int64) error {
 }
 
 func (f *osFile) Punch(off, length int64) error {
-	if err := unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length); err != nil {
+	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+	if err := uninterrupted(func() error { return unix.Fallocate(f.fd, mode, off, length) }); err != nil {
 		return f.fault("punch hole", err)
 	}
 	return nil
@@ -278,7 +289,8 @@ func (f *osFile) Punch(off, length int64) error {
 func (f *osFile) Truncate(size int64) error { return f.f.Truncate(size) }
 
 func (f *osFile) StartWriteback(off, length int64) error {
-	if err := unix.SyncFileRange(f.fd, off, length, unix.SYNC_FILE_RANGE_WRITE); err != nil {
+	err := uninterrupted(func() error { return unix.SyncFileRange(f.fd, off, length, unix.SYNC_FILE_RANGE_WRITE) })
+	if err != nil {
 		return f.fault("sync_file_range", err)
 	}
 	return nil
