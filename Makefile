@@ -15,10 +15,11 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-power bench lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long test-power test-e2e bench lint fuzz install uninstall deps check-go clean help
 
-build: check-go ## build bin/goldstream, one static binary
+build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/goldstream-guest ./cmd/goldstream-guest
 
 demo: deps build ## boot a clone of a real Debian image, from nothing, with times
 	$(GO) run ./cmd/demo
@@ -39,6 +40,9 @@ test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 10 m
 
 test-fast: check-go ## the short tests, without the race detector
 	$(GO) test -short -timeout 5m ./...
+
+test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux; as root); 5 minutes
+	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 15m -v -run TestKernel ./cmd/goldstream-guest
 
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore

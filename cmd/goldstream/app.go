@@ -38,6 +38,8 @@ func newApp(s streams) *cli.App {
 		spaceCommand(),
 		statusCommand(),
 		connectionsCommand(),
+		attachCommand(),
+		detachCommand(),
 		versionCommand(),
 		completionCommand(),
 	}

@@ -1,0 +1,175 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lookEvery is how often the keeper looks whether the device is still
+	// attached, and still by it.
+	lookEvery = 2 * time.Second
+	// firstPause and longestPause are the times between attempts to reach a
+	// server that is away.
+	firstPause   = 100 * time.Millisecond
+	longestPause = 2 * time.Second
+)
+
+// keeper keeps one device attached.
+type keeper struct {
+	c      *Config
+	kernel *netlink // for calls
+	events *netlink // for multicasts, which a call would throw away
+	log    logger
+	size   uint64
+	holder string
+	conns  int
+}
+
+// logger takes lines for people.
+type logger func(format string, args ...any)
+
+// attach attaches the device. The keeper has joined the multicasts before: no
+// death of a connection goes unheard.
+func attach(ctx context.Context, c *Config, log logger) (*keeper, error) {
+	kernel, err := dialKernel()
+	if err != nil {
+		return nil, err
+	}
+	events, err := dialKernel()
+	if err != nil {
+		kernel.close()
+		return nil, err
+	}
+	k := &keeper{c: c, kernel: kernel, events: events, log: log}
+	if err = events.join(); err == nil {
+		err = k.connect(ctx)
+	}
+	if err != nil {
+		k.close()
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *keeper) close() {
+	k.kernel.close()
+	k.events.close()
+}
+
+func (k *keeper) connect(ctx context.Context) error {
+	first, e, err := open(ctx, k.c)
+	if err != nil {
+		return err
+	}
+	files := []*os.File{first}
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	if e.flags&flagMultiConn != 0 {
+		for len(files) < k.c.Connections {
+			f, other, err := open(ctx, k.c)
+			if err != nil {
+				return err
+			}
+			files = append(files, f)
+			if other.size != e.size {
+				return fmt.Errorf("export %q changes its size: try again", k.c.Export)
+			}
+		}
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	if err := k.kernel.connect(k.c, e, fds); err != nil {
+		return explain(k.c.Device, err)
+	}
+	if k.size, k.conns, k.holder = e.size, len(fds), holder(k.c.Index); k.holder == "" {
+		return fmt.Errorf("%s is not attached: the server closed the connection at once", k.c.Device)
+	}
+	tuneDevice(k.c)
+	readPartitions(k.c.Device)
+	return nil
+}
+
+func explain(device string, err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%s is attached already: 'goldstream detach %s' frees it", device, device)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: only root may attach devices", device)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%s: the kernel refuses (%w): is there such a device? The module's nbds_max says how many", device, err)
+	}
+	return fmt.Errorf("%s: %w", device, err)
+}
+
+// keep brings new sockets for dead ones until the device is detached.
+func (k *keeper) keep(ctx context.Context) error {
+	defer k.close()
+	dead := 0
+	for ctx.Err() == nil && k.mine() {
+		n, err := k.events.deadLinks(uint32(k.c.Index), lookEvery, k.conns)
+		if err != nil {
+			return fmt.Errorf("listening for dead connections: %w", err)
+		}
+		if dead = min(dead+n, k.conns); dead > 0 {
+			k.log("%s: %d of %d connections to %s are dead", k.c.Device, dead, k.conns, k.c.Address)
+			k.revive(ctx, dead)
+			dead = 0
+		}
+	}
+	return ctx.Err()
+}
+
+// mine reports whether the device is attached, and by this keeper.
+func (k *keeper) mine() bool { return holder(k.c.Index) == k.holder }
+
+// revive reconnects as often as connections died, however long it takes.
+func (k *keeper) revive(ctx context.Context, dead int) {
+	pause := firstPause
+	for dead > 0 && ctx.Err() == nil && k.mine() {
+		err := k.replaceOne(ctx)
+		if err == nil {
+			dead--
+			pause = firstPause
+			k.log("%s: reconnected to %s", k.c.Device, k.c.Address)
+			continue
+		}
+		k.log("%s: %v; trying again in %v", k.c.Device, err, pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+func (k *keeper) replaceOne(ctx context.Context) error {
+	f, e, err := open(ctx, k.c)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if e.size < k.size {
+		return fmt.Errorf("export %q has %d bytes now and had %d: this is another disk", k.c.Export, e.size, k.size)
+	}
+	return k.kernel.replace(k.c.Index, int(f.Fd()))
+}
+
+// harden keeps the keeper alive where its own disk, or memory, is away.
+func harden(log logger) {
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+		log("memory is not locked: %v", err)
+	}
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+	_ = os.Chdir("/")
+}
