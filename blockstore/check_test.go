@@ -251,6 +251,29 @@ func TestCheckGoesOnAfterARecordThatDoesNotParse(t *testing.T) {
 
 func TestCheckFindsFlippedBytesOfTheMetadata(t *testing.T) {
 	h := newCheckHouse(t)
+	h.flipTables()
+	r := h.check()
+	require.Positive(t, r.Damage)
+	for _, f := range r.Findings {
+		require.Contains(t, []string{FindMetadata, FindRecord}, f.Kind, "nothing is told of what cannot be known: %+v", f)
+	}
+}
+
+// A store whose tables are damaged is refused: nobody stands still in Pebble.
+func TestOpenReportsFlippedBytesOfTheMetadata(t *testing.T) {
+	h := newCheckHouse(t)
+	h.flipTables()
+	s, err := Open(h.dir, testOptions())
+	if err == nil {
+		require.NoError(t, s.Close())
+	}
+	require.Error(t, err)
+}
+
+// flipTables damages a byte of each table of the metadata.
+func (h *checkHouse) flipTables() {
+	t := h.T
+	t.Helper()
 	h.edit(func(*pebble.Batch) {}) // so that all stands in tables
 	tables, err := filepath.Glob(filepath.Join(h.dir, "meta", "*.sst"))
 	require.NoError(t, err)
@@ -260,11 +283,6 @@ func TestCheckFindsFlippedBytesOfTheMetadata(t *testing.T) {
 		require.NoError(t, err)
 		b[10] ^= 0x40
 		require.NoError(t, os.WriteFile(path, b, 0o600))
-	}
-	r := h.check()
-	require.Positive(t, r.Damage)
-	for _, f := range r.Findings {
-		require.Contains(t, []string{FindMetadata, FindRecord}, f.Kind, "nothing is told of what cannot be known: %+v", f)
 	}
 }
 

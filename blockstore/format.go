@@ -128,6 +128,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             mapMerger,
 		Logger:             pebbleLogger{s},
+		EventListener:      &pebble.EventListener{DataCorruption: s.tableDamaged},
 		// Reopening must not invent a new database where one is missing.
 		ErrorIfNotExists: s.exists(),
 		MemTableSize:     8 << 20,
@@ -137,6 +138,13 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		s.o.tune(o)
 	}
 	return o
+}
+
+// tableDamaged is told of damage that a read or a compaction found. The one who
+// reads gets it as an error. Pebble's own answer is Fatalf, at which readers
+// would stand still.
+func (s *Store) tableDamaged(d pebble.DataCorruptionInfo) {
+	_ = s.fail(fmt.Errorf("its metadata is damaged: %s", d))
 }
 
 func (s *Store) exists() bool {
