@@ -31,7 +31,7 @@ demo: deps build ## boot a clone of a real Debian image, from nothing, with time
 SHORTENED = ./blockstore
 ALONE     = ./jail
 
-test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 10 minutes
+test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 15 minutes
 	$(GO) vet ./...
 	$(GO) test -timeout 10m $(ALONE)
 	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v -E '/(blockstore|jail)$$')
