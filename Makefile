@@ -15,7 +15,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-power test-e2e bench lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long test-power test-e2e bench bench-nbd lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -52,6 +52,9 @@ test-power: deps check-go ## 100 power cuts on ext4 and on XFS, on loop devices 
 
 bench: deps build ## measure against peers; SHORT=1 for a quick look
 	$(GO) run ./bench $(if $(SHORT),-short)
+
+bench-nbd: deps build ## measure NBD beside nbdkit and qemu-nbd, 10 minutes; SHORT=1, JSON=FILE
+	$(GO) run ./bench -only nbd $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
 
 lint: check-go ## gofmt, go vet, staticcheck, architecture
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi

@@ -1,162 +1,105 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
-// workload is one fio job.
-type workload struct {
-	what  string
-	rw    string
-	bs    string
-	depth int
-	jobs  int
-	bar   string // against nbdkit file
-	unit  string
-}
-
-var workloads = []workload{
-	{what: "4 KiB random read, depth 32", rw: "randread", bs: "4k", depth: 32, jobs: 1, bar: "≥ 1.0x", unit: "IOPS"},
-	{what: "128 KiB sequential read, depth 8", rw: "read", bs: "128k", depth: 8, jobs: 1, unit: "MB/s"},
-	{what: "4 KiB random read, depth 1", rw: "randread", bs: "4k", depth: 1, jobs: 1, unit: "IOPS"},
-	{what: "4 KiB random read, depth 8, 4 connections", rw: "randread", bs: "4k", depth: 8, jobs: 4, unit: "IOPS"},
-	{what: "4 KiB random write, depth 32", rw: "randwrite", bs: "4k", depth: 32, jobs: 1, unit: "IOPS"},
-}
-
-// nbd compares the servers over loopback TCP, each on a copy of the same image.
+// nbd compares the servers over loopback TCP. All serve the same full disk
+// from the page cache: we a clone of it with half of its blocks overwritten,
+// nbdkit and qemu-nbd a plain file, and qemu-nbd a qcow2 overlay too.
 func (r *run) nbd(ctx context.Context) error {
-	servers, err := r.startServers(ctx)
-	defer func() {
-		for _, s := range servers {
-			s.stop()
-		}
-	}()
+	note("nbd: preparing disks of %d MiB", r.diskSize()>>20)
+	f, err := r.startFleet(ctx)
+	defer f.stop()
 	if err != nil {
 		return err
 	}
-	rounds, seconds, jobs := 9, 2, workloads
-	if r.short {
-		rounds, seconds, jobs = 3, 2, workloads[:2]
-	}
-	for _, w := range jobs {
+	for _, w := range workloads {
 		note("nbd: %s", w.what)
-		if err := r.compare(ctx, servers, w, rounds, seconds); err != nil {
+		if err := r.compare(ctx, f, w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// diskSize is the size of the disks that are served, in bytes.
+func (r *run) diskSize() int64 {
+	if r.short {
+		return 256 << 20
+	}
+	return 1 << 30
+}
+
 // compare runs a workload against all servers in interleaved rounds.
-func (r *run) compare(ctx context.Context, servers []*server, w workload, rounds, seconds int) error {
-	rate, cpu := map[*server][]float64{}, map[*server][]float64{}
-	for range rounds {
-		for _, s := range servers {
-			v, perOp, err := r.fio(ctx, s, w, seconds)
+func (r *run) compare(ctx context.Context, f *fleet, w workload) error {
+	rounds, seconds := 7, 2.0
+	if r.short {
+		rounds, seconds = 2, 1.0
+	}
+	peers := f.peersOf(w, r.short)
+	if err := r.ready(ctx, f, w, peers); err != nil {
+		return err
+	}
+	rates, cpus := map[string][]float64{}, map[string][]float64{}
+	for round := range rounds {
+		export, err := r.exportFor(ctx, f, w, round)
+		if err != nil {
+			return err
+		}
+		for _, s := range append([]*server{f.ours}, peers...) {
+			if w.writes() {
+				unix.Sync() // what others have written must not be this one's burden
+			}
+			name := ""
+			if s == f.ours {
+				name = export
+			}
+			v, err := r.measure(ctx, s, name, w, seconds)
 			if err != nil {
 				return err
 			}
-			rate[s], cpu[s] = append(rate[s], v), append(cpu[s], perOp)
+			rates[s.name], cpus[s.name] = append(rates[s.name], v.rate), append(cpus[s.name], v.cpuPerOp)
 		}
 	}
-	ours := servers[0]
-	for _, peer := range servers[1:] {
-		l := line{What: w.what, Unit: w.unit, Ours: median(rate[ours]), Peer: peer.name, Theirs: median(rate[peer])}
-		if w.bar != "" && peer.name == "nbdkit file" {
-			l.Bar, l.Missed = w.bar, l.Ours < l.Theirs
-		}
-		r.report.add(l)
-		r.report.add(line{What: w.what + ", server CPU", Unit: "us/op", Ours: median(cpu[ours]), Peer: peer.name, Theirs: median(cpu[peer])})
+	for _, s := range peers {
+		r.addRow(w, w.what, w.unit, s.name, false, rates)
+		r.addRow(w, w.what+", server CPU", "us/op", s.name, true, cpus)
 	}
 	return nil
 }
 
-// fio runs one job and returns its rate and the server's CPU time for each
-// operation.
-func (r *run) fio(ctx context.Context, s *server, w workload, seconds int) (rate, cpuPerOp float64, err error) {
-	before := s.cpu()
-	cmd := exec.CommandContext(ctx, "fio", "--name=bench", "--ioengine=nbd", "--uri="+s.uri, "--rw="+w.rw, "--bs="+w.bs,
-		fmt.Sprintf("--iodepth=%d", w.depth), fmt.Sprintf("--numjobs=%d", w.jobs), fmt.Sprintf("--runtime=%d", seconds),
-		"--time_based", "--size=1g", "--group_reporting", "--output-format=json")
-	cmd.Dir = r.dir
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	out = append([]byte("\n"), out...)
-	if err != nil {
-		return 0, 0, fmt.Errorf("fio against %s: %w", s.name, err)
+// addRow reports the medians of ours and of a peer's.
+func (r *run) addRow(w workload, what, unit, peer string, cpu bool, values map[string][]float64) {
+	l := line{What: what, Unit: unit, Ours: median(values[ourName]), Peer: peer, Theirs: median(values[peer])}
+	if b, ok := w.barOf(peer, cpu); ok {
+		l.Bar, l.Missed = b.String(), b.missed(l.Ours/l.Theirs)
 	}
-	used := s.cpu() - before
-	type side struct {
-		IOPS     float64 `json:"iops"`
-		Bytes    float64 `json:"bw_bytes"`
-		TotalIOs float64 `json:"total_ios"`
-	}
-	var result struct {
-		Jobs []struct {
-			Read  side `json:"read"`
-			Write side `json:"write"`
-		} `json:"jobs"`
-	}
-	_, body, _ := bytes.Cut(out, []byte("\n{")) // after notes of fio's
-	if err := json.Unmarshal(append([]byte("{"), body...), &result); err != nil || len(result.Jobs) == 0 {
-		return 0, 0, fmt.Errorf("fio's output is not understood: %v: %.200q", err, out)
-	}
-	v := result.Jobs[0].Read
-	if v.TotalIOs == 0 {
-		v = result.Jobs[0].Write
-	}
-	rate = v.IOPS
-	if w.unit == "MB/s" {
-		rate = v.Bytes / 1e6
-	}
-	return rate, used / v.TotalIOs, nil
+	r.report.add(l)
 }
 
-// startServers starts ours first, then the peers, and warms each.
-func (r *run) startServers(ctx context.Context) (servers []*server, err error) {
-	data := filepath.Join(r.dir, "serve")
-	if err := command(ctx, r.binary, "--data", data, "image", "import", "golden", r.image); err != nil {
-		return nil, err
+// ready writes what a workload wants to have been written before.
+func (r *run) ready(ctx context.Context, f *fleet, w workload, peers []*server) error {
+	if w.span == 0 {
+		return nil
 	}
-	if err := command(ctx, r.binary, "--data", data, "volume", "create", "--image", "golden", "v"); err != nil {
-		return nil, err
-	}
-	start := func(name, export string, argv func(port string) []string) error {
-		s, err := startServer(ctx, r.dir, name, export, argv)
-		if err == nil {
-			servers = append(servers, s)
-		}
-		return err
-	}
-	if err := start("goldstream", "v", func(port string) []string {
-		return []string{r.binary, "serve", "--data", data, "--nbd", "127.0.0.1:" + port}
-	}); err != nil {
-		return servers, err
-	}
-	for _, peer := range []struct {
-		name string
-		argv func(file, port string) []string
-	}{
-		{"nbdkit file", func(file, port string) []string {
-			return []string{"nbdkit", "-f", "-i", "127.0.0.1", "-p", port, "file", file}
-		}},
-		{"qemu-nbd raw", func(file, port string) []string {
-			return []string{"qemu-nbd", "-t", "-e", "8", "-f", "raw", "-b", "127.0.0.1", "-p", port, file}
-		}},
-	} {
-		file := filepath.Join(r.dir, peer.name)
-		if err := command(ctx, "cp", "--sparse=always", r.image, file); err != nil {
-			return servers, err
-		}
-		if err := start(peer.name, "", func(port string) []string { return peer.argv(file, port) }); err != nil {
-			return servers, err
+	fill := []string{"--rw=write", "--bs=1m", fmt.Sprintf("--size=%d", w.span)}
+	for _, s := range peers {
+		if err := r.overwrite(ctx, s, "", fill...); err != nil {
+			return err
 		}
 	}
-	return servers, nil
+	return r.overwrite(ctx, f.ours, w.disk, fill...)
+}
+
+// exportFor names our volume for a round, which it may have to make.
+func (r *run) exportFor(ctx context.Context, f *fleet, w workload, round int) (string, error) {
+	if w.disk != diskFresh {
+		return w.disk, nil
+	}
+	name := fmt.Sprintf("%s-%d", diskFresh, round)
+	return name, r.makeVolume(ctx, f, name, r.everyOther())
 }

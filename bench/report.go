@@ -40,9 +40,9 @@ func (r *report) print(w io.Writer) {
 			theirs, ratio = figure(l.Theirs), fmt.Sprintf("%.2f", l.Ratio)
 		}
 		if l.Bar != "" {
-			result = "met"
+			result = "pass"
 			if l.Missed {
-				result = "MISSED"
+				result = "MISS"
 			}
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", l.What, l.Unit, figure(l.Ours), l.Peer, theirs, ratio, l.Bar, result)

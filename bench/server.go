@@ -15,14 +15,22 @@ import (
 
 // server is an NBD server under test, in a process of its own.
 type server struct {
-	name string
-	uri  string
-	cmd  *exec.Cmd
+	name    string
+	address string
+	cmd     *exec.Cmd
 }
 
-// startServer starts a server on a free loopback port, waits until it listens
-// and reads its export once, so that it is in the page cache.
-func startServer(ctx context.Context, dir, name, export string, argv func(port string) []string) (*server, error) {
+// uri names an export of the server, "" being the only one of a peer's.
+func (s *server) uri(export string) string { return "nbd://" + s.address + "/" + export }
+
+// warm reads an export once, so that it is in the page cache.
+func (s *server) warm(ctx context.Context, export string) error {
+	return command(ctx, "nbdcopy", s.uri(export), "null:")
+}
+
+// startServer starts a server on a free loopback port and waits until it
+// listens.
+func startServer(ctx context.Context, dir, name string, argv func(port string) []string) (*server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -31,7 +39,7 @@ func startServer(ctx context.Context, dir, name, export string, argv func(port s
 	l.Close()
 	_, port, _ := net.SplitHostPort(address)
 	args := argv(port)
-	s := &server{name: name, uri: "nbd://" + address + "/" + export, cmd: exec.Command(args[0], args[1:]...)}
+	s := &server{name: name, address: address, cmd: exec.Command(args[0], args[1:]...)}
 	log, err := os.Create(filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".log"))
 	if err != nil {
 		return nil, err
@@ -46,10 +54,6 @@ func startServer(ctx context.Context, dir, name, export string, argv func(port s
 		s.stop()
 		out, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("%s: %w\n%s", name, err, out)
-	}
-	if err := command(ctx, "nbdcopy", s.uri, "null:"); err != nil {
-		s.stop()
-		return nil, err
 	}
 	return s, nil
 }
