@@ -63,9 +63,10 @@ lint: check-go ## gofmt, go vet, staticcheck, architecture
 	$(if $(wildcard lint_test.go),$(GO) test -count=1 .)
 	bash -n testdata/install-packages.sh testdata/golden/build-debian-image.sh .ci/run
 
-fuzz: check-go ## fuzz the readers of image inputs and partition tables for a minute each
+fuzz: check-go ## fuzz the readers of image inputs, partition tables and plans for a minute each
 	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s -fuzzminimizetime 10x ./blockstore/source
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 10x ./disk
+	$(GO) test -run '^$$' -fuzz FuzzExpand -fuzztime 60s -fuzzminimizetime 10x ./personalize/attribute
 
 # What was built is installed as it is: root may have no Go in its path.
 install: $(if $(wildcard bin/goldstream),,build) ## install to DESTDIR/PREFIX: binary, systemd unit, user

@@ -1,5 +1,7 @@
 package model
 
+import "goldstream/personalize/attribute"
+
 // ProfileState says what is up with a profile.
 type ProfileState string
 
@@ -80,7 +82,7 @@ func (p *ServerProfile) Claims() []Claim {
 }
 
 // Secrets are the passwords among the values.
-func (p *ServerProfile) Secrets() map[string]*string { return secretsOf(p.Values()) }
+func (p *ServerProfile) Secrets() map[string]*string { return attribute.Secrets(p.Values()) }
 
 func (d *Deployment) plan() URI {
 	if d == nil {
@@ -103,7 +105,7 @@ func (d *Deployment) validate(of string) error {
 	if d.Plan == "" && len(d.Values) > 0 {
 		return invalidf("%q has attribute values but no deployment plan that they are for", of)
 	}
-	return validateValues(of, d.Values)
+	return attribute.CheckValues(of, d.Values)
 }
 
 // ProfileTemplate is what profiles are made from.
@@ -141,4 +143,6 @@ func (t *ProfileTemplate) References() []Reference {
 func (*ProfileTemplate) Claims() []Claim { return nil }
 
 // Secrets are the passwords among the values.
-func (t *ProfileTemplate) Secrets() map[string]*string { return secretsOf(t.Deployment.values()) }
+func (t *ProfileTemplate) Secrets() map[string]*string {
+	return attribute.Secrets(t.Deployment.values())
+}

@@ -1,14 +1,15 @@
 package model
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"time"
+
+	"goldstream/personalize/attribute"
 )
 
 // ErrInvalid is the cause of every error of a Validate.
-var ErrInvalid = errors.New("invalid")
+var ErrInvalid = attribute.ErrInvalid
 
 type invalid struct{ text string }
 

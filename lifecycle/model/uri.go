@@ -30,13 +30,10 @@ const (
 )
 
 const (
-	uriPrefix            = "/rest/"
-	defaultID            = "default"
-	maxName              = 128 // bytes, as the following
-	maxDescription       = 4096
-	maxValue             = 64 << 10
-	maxValues            = 1024 // of one profile or plan
-	maxSecretPlaceholder = 64
+	uriPrefix      = "/rest/"
+	defaultID      = "default"
+	maxName        = 128 // bytes, as the following
+	maxDescription = 4096
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)

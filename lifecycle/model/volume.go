@@ -1,6 +1,10 @@
 package model
 
-import "time"
+import (
+	"time"
+
+	"goldstream/personalize/attribute"
+)
 
 // GoldenImage is a sealed disk image of the block store.
 type GoldenImage struct {
@@ -48,7 +52,7 @@ func (p *DeploymentPlan) Validate() error {
 	if p.Size < 0 || p.Size == 0 && p.Image == "" {
 		return invalidf("deployment plan %q has neither a golden image nor the size of an empty volume: give one", p.Name)
 	}
-	if err := validateValues(p.Name, p.Values); err != nil {
+	if err := attribute.CheckValues(p.Name, p.Values); err != nil {
 		return err
 	}
 	return checkRefs(p.Name, p.References())
@@ -63,7 +67,7 @@ func (p *DeploymentPlan) References() []Reference {
 func (*DeploymentPlan) Claims() []Claim { return nil }
 
 // Secrets are the passwords among the values.
-func (p *DeploymentPlan) Secrets() map[string]*string { return secretsOf(p.Values) }
+func (p *DeploymentPlan) Secrets() map[string]*string { return attribute.Secrets(p.Values) }
 
 // Made says what a volume was made of.
 type Made struct {
@@ -124,5 +128,5 @@ func (v *OSVolume) Secrets() map[string]*string {
 	if !v.Token.Secret() {
 		return nil
 	}
-	return map[string]*string{"token": &v.Token.text}
+	return map[string]*string{"token": v.Token.Place()}
 }
