@@ -4,6 +4,7 @@ GO      ?= go
 DESTDIR ?=
 PREFIX  ?= /usr/local
 SHORT   ?=
+JSON    ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 UNITDIR     = $(if $(filter /usr,$(PREFIX)),/usr/lib,/etc)/systemd/system
@@ -15,7 +16,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-power test-e2e bench bench-nbd lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long test-power test-e2e bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -51,7 +52,10 @@ test-power: deps check-go ## 100 power cuts on ext4 and on XFS, on loop devices 
 	$(GO) test ./blockstore -run TestPowerCuts -power.cuts 100 -timeout 2h -v
 
 bench: deps build ## measure against peers; SHORT=1 for a quick look
-	$(GO) run ./bench $(if $(SHORT),-short)
+	$(GO) run ./bench $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
+
+bench-blockstore: check-go ## measure what the block store has to reach; SHORT=1; JSON=FILE writes the figures too
+	$(GO) run ./bench -only blockstore $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
 
 bench-nbd: deps build ## measure NBD beside nbdkit and qemu-nbd, 10 minutes; SHORT=1, JSON=FILE
 	$(GO) run ./bench -only nbd $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
@@ -94,4 +98,4 @@ clean: ## remove what was built; the golden image in .cache too
 	rm -rf bin .cache
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile

@@ -8,7 +8,10 @@
 // than operations a second; everything is cached, so disks are not measured
 // but where a line says "durable".
 //
-//	go run ./bench [-short] [-json FILE] [-only clone,import,nbd]
+//	go run ./bench [-short] [-json FILE] [-only clone,import,nbd,blockstore]
+//
+// The part blockstore (make bench-blockstore) is not run unless it is named: it
+// measures the store in this process against its bars, without servers.
 //
 // The rows of "nbd" have bars against nbdkit and qemu-nbd on the same disk; a
 // missed one is shown and does not fail the run, since a loaded machine can

@@ -44,14 +44,14 @@ func benchmark(ctx context.Context) error {
 	}
 	defer os.RemoveAll(scratch)
 	r := &run{dir: scratch, short: *short}
-	if err := r.prepare(ctx); err != nil {
+	if err := r.prepare(ctx, *only != "blockstore"); err != nil {
 		return err
 	}
-	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "nbd": r.nbd}
+	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "nbd": r.nbd, "blockstore": r.bars}
 	for _, name := range strings.Split(*only, ",") {
 		suite, ok := suites[name]
 		if !ok {
-			return fmt.Errorf("there is no benchmark %q: choose from clone, import, nbd", name)
+			return fmt.Errorf("there is no benchmark %q: choose from clone, import, nbd, blockstore", name)
 		}
 		if err := suite(ctx); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -67,9 +67,13 @@ func benchmark(ctx context.Context) error {
 	return r.report.failed()
 }
 
-// prepare builds the program and makes a golden image of 1 GiB, a quarter of
-// it random data in runs of 64 KiB to 4 MiB.
-func (r *run) prepare(ctx context.Context) error {
+// prepare makes a golden image of 1 GiB, a quarter of it random data in runs of
+// 64 KiB to 4 MiB, and builds the program for those who run it.
+func (r *run) prepare(ctx context.Context, program bool) error {
+	r.image = filepath.Join(r.dir, "golden.raw")
+	if err := makeImage(r.image, 1<<30); err != nil || !program {
+		return err
+	}
 	for _, tool := range []string{"nbdkit", "qemu-nbd", "qemu-img", "fio", "cp", "sha256sum"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is missing: run `make deps`", tool)
@@ -82,8 +86,7 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build goldstream: %w", err)
 	}
-	r.image = filepath.Join(r.dir, "golden.raw")
-	return makeImage(r.image, 1<<30)
+	return nil
 }
 
 // note tells what is going on, on standard error.
