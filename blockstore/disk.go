@@ -167,7 +167,8 @@ func (d *Disk) Prefetch(ctx context.Context, off, length int64) error {
 
 // Extents calls yield with consecutive runs that cover the range, until yield
 // returns false: zero runs read as zero and take no room; own runs are held
-// by the volume's own layer. Neighbouring runs may be alike.
+// by the volume's own layer, or are data of an image or snapshot. Neighbouring
+// runs may be alike.
 func (d *Disk) Extents(ctx context.Context, off, length int64, yield func(length int64, zero, own bool) bool) error {
 	if err := d.check("block status", off, length); err != nil {
 		return err

@@ -235,7 +235,7 @@ func (r reader) skip(region uint32, end int64) (int64, error) {
 
 func (r reader) extents(ctx context.Context, off, end int64, yield func(length int64, zero, own bool) bool) error {
 	return r.walk(ctx, off, end, func(_, n int64, at *layer, own bool) bool {
-		return yield(n, at == nil, own)
+		return yield(n, at == nil, own || r.top == nil && at != nil)
 	})
 }
 

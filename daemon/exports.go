@@ -126,7 +126,7 @@ func (e *exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
 		list = append(list, nbd.ExportInfo{Name: v.Name, Description: origin(v), Size: v.Size})
 	}
 	for _, i := range images {
-		list = append(list, nbd.ExportInfo{Name: imagePrefix + i.Name, Description: "golden image", Size: i.Size, ReadOnly: true})
+		list = append(list, nbd.ExportInfo{Name: imagePrefix + i.Name, Description: describeImage, Size: i.Size, ReadOnly: true})
 	}
 	for _, v := range volumes {
 		snapshots, err := e.store.Snapshots(ctx, v.Name)
@@ -135,12 +135,29 @@ func (e *exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
 		}
 		for _, sn := range snapshots {
 			list = append(list, nbd.ExportInfo{
-				Name: snapshotPrefix + v.Name + "/" + sn.Name, Description: "snapshot of " + v.Name, Size: sn.Size, ReadOnly: true,
+				Name: snapshotPrefix + v.Name + "/" + sn.Name, Description: describeSnapshot(v.Name), Size: sn.Size, ReadOnly: true,
 			})
 		}
 	}
 	return list, nil
 }
+
+// Describe is List's description of one export.
+func (e *exports) Describe(ctx context.Context, export string) (string, error) {
+	if strings.HasPrefix(export, imagePrefix) {
+		return describeImage, nil
+	}
+	if path, ok := strings.CutPrefix(export, snapshotPrefix); ok {
+		volume, _, _ := strings.Cut(path, "/")
+		return describeSnapshot(volume), nil
+	}
+	v, err := e.store.Volume(ctx, diskOf(export))
+	return origin(v), err
+}
+
+const describeImage = "golden image"
+
+func describeSnapshot(volume string) string { return "snapshot of " + volume }
 
 func origin(v blockstore.VolumeInfo) string {
 	if v.Image == "" {

@@ -46,7 +46,7 @@ func (c *conn) checkKind(r request) *wireError {
 			return refuseFastPart
 		}
 	case cmdBlockStatus:
-		if !c.allocation {
+		if c.contexts == 0 {
 			return refuseNoContext
 		}
 		if r.length == 0 {

@@ -124,7 +124,7 @@ func (c *Client) optionReply(option uint32) (kind uint32, payload []byte, err er
 func metaQuery(export string) []byte {
 	p := appendString(nil, export)
 	p = be.AppendUint32(p, 1)
-	return appendString(p, contextAllocation)
+	return appendString(p, baseAllocation)
 }
 
 func appendString(p []byte, s string) []byte {
@@ -135,7 +135,7 @@ func (c *Client) takeContext(kind uint32, p []byte) error {
 	if kind != repMetaContext || len(p) < 4 {
 		return fmt.Errorf("unexpected reply of type %d to SET_META_CONTEXT", kind)
 	}
-	if string(p[4:]) == contextAllocation {
+	if string(p[4:]) == baseAllocation {
 		c.allocation, c.contextID = true, be.Uint32(p)
 	}
 	return nil

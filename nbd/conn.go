@@ -66,7 +66,7 @@ type conn struct {
 	encrypted  bool
 	structured bool
 	metaExport string // the export that SET_META_CONTEXT named
-	metaChosen bool   // it chose base:allocation
+	metaChosen contextSet
 
 	// The export. dev is nil until an option names one.
 	export     string
@@ -76,8 +76,8 @@ type conn struct {
 	dev        Device
 	size       int64
 	readOnly   bool
-	allocation bool // base:allocation is in effect
-	readHeader int  // bytes before READ data
+	contexts   contextSet // those that BLOCK_STATUS reports
+	readHeader int        // bytes before READ data
 
 	account *account
 	replies replyQueue

@@ -58,5 +58,15 @@ type ExportInfo struct {
 // client may not have it.
 type Exports interface {
 	Open(ctx context.Context, name string) (Device, error)
+	// List returns a list that is the caller's. Names and descriptions that
+	// cannot be sent (longer than 4096 bytes, not UTF-8, a zero byte in them)
+	// are left out.
 	List(ctx context.Context) ([]ExportInfo, error)
+}
+
+// Describer is what an Exports may have besides: a line about an export for
+// people who look at it (ExportInfo.Description). It is asked when a client
+// asks, and never by one that opened its export by a grant.
+type Describer interface {
+	Describe(ctx context.Context, export string) (string, error)
 }

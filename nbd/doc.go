@@ -14,7 +14,8 @@
 // gets for READ and BLOCK_STATUS once it asked for STRUCTURED_REPLY.
 //
 // A meta context is a kind of map of the disk that BLOCK_STATUS reports.
-// This package has base:allocation, which tells data from zeroes.
+// This package has base:allocation, which tells data from zeroes, and
+// qemu:allocation-depth, which tells the disk's own from what is below it.
 //
 // FUA on a request means: durable before the reply. FLUSH makes durable all
 // that was answered before, on whichever connection of the export.
@@ -24,7 +25,8 @@
 // and nothing is listed.
 //
 // Section numbers in comments ("proto: Option types") are headings of
-// doc/proto.md in the NetworkBlockDevice/nbd repository.
+// doc/proto.md in the NetworkBlockDevice/nbd repository. docs/nbd.md has a table of
+// what it demands of a server and the tests of that.
 //
 // # Shape
 //

@@ -82,10 +82,33 @@ func exportName(name string) (string, error) {
 	if name == "" {
 		return "", &optionError{repErrUnknown, "there is no default export; name one (LIST shows them)"}
 	}
-	if len(name) > maxString || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+	if !validString(name) {
 		return "", invalid("the export name is longer than 4096 bytes, or not UTF-8, or has a zero byte")
 	}
 	return name, nil
+}
+
+// validString reports whether a string may be on the wire; proto: Values.
+func validString(s string) bool {
+	return len(s) <= maxString && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
+// description returns the line about the export that is open, "" if there is
+// none. Not to know it is no reason to keep the client out.
+func (c *conn) description(ctx context.Context) string {
+	d, ok := c.srv.exports.(Describer)
+	if !ok || c.from.o.Grants != nil {
+		return ""
+	}
+	text, err := d.Describe(ctx, c.export)
+	if err != nil {
+		c.srv.warn("nbd: cannot describe an export", "export", c.export, "remote", c.remote, "err", err)
+		return ""
+	}
+	if !validString(text) {
+		return ""
+	}
+	return text
 }
 
 // openError is what the client is told. The log gets the export's own name: the

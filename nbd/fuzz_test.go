@@ -38,7 +38,7 @@ func FuzzHandshake(f *testing.F) {
 	f.Add(optionBytes(optExportName, []byte("disk")))
 	f.Add(append(optionBytes(optList, nil), optionBytes(optAbort, nil)...))
 	f.Add(bytes.Join([][]byte{optionBytes(optStructuredReply, nil),
-		optionBytes(optListMeta, metaData("disk")), optionBytes(optSetMeta, metaData("disk", "base:", contextAllocation)),
+		optionBytes(optListMeta, metaData("disk")), optionBytes(optSetMeta, metaData("disk", "base:", baseAllocation)),
 		optionBytes(optInfo, goData("/disk", 1, 2, 3)), optionBytes(77, []byte("data"))}, nil))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		feed(t, append([]byte{0, 0, 0, 3}, input...))
@@ -64,7 +64,7 @@ func FuzzRequests(f *testing.F) {
 		start := []byte{0, 0, 0, 3}
 		if structured {
 			start = append(start, optionBytes(optStructuredReply, nil)...)
-			start = append(start, optionBytes(optSetMeta, metaData("disk", contextAllocation))...)
+			start = append(start, optionBytes(optSetMeta, metaData("disk", baseAllocation))...)
 		}
 		start = append(start, optionBytes(optGo, goData("disk"))...)
 		feed(t, append(start, input...))
@@ -102,7 +102,7 @@ func FuzzClientHandshake(f *testing.F) {
 		return o.p
 	}
 	f.Add(bytes.Join([][]byte{hello, reply(optStructuredReply, repAck, nil),
-		reply(optSetMeta, repMetaContext, append(u32(1), contextAllocation...)), reply(optSetMeta, repAck, nil),
+		reply(optSetMeta, repMetaContext, append(u32(1), baseAllocation...)), reply(optSetMeta, repAck, nil),
 		reply(optGo, repInfo, append([]byte{0, 0}, append(u64(4096), 0, 1)...)), reply(optGo, repAck, nil)}, nil))
 	f.Add(append(hello, reply(optStructuredReply, repErrUnsup, []byte("no"))...))
 	f.Fuzz(func(t *testing.T, input []byte) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -211,6 +212,7 @@ func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) er
 		c.srv.warn("nbd: cannot list exports", "remote", c.remote, "err", err)
 		return &optionError{repErrPolicy, "the exports cannot be listed now; the server's log has the cause"}
 	}
+	exports = slices.DeleteFunc(exports, func(e ExportInfo) bool { return !validString(e.Name) })
 	size := optionReplySize
 	for _, e := range exports {
 		size += optionReplySize + 4 + len(e.Name) + len(e.Description)
@@ -223,7 +225,9 @@ func (c *conn) listOption(ctx context.Context, out *optionReply, data []byte) er
 	var p []byte
 	for _, e := range exports {
 		p = append(be.AppendUint32(p[:0], uint32(len(e.Name))), e.Name...)
-		p = append(p, e.Description...)
+		if validString(e.Description) {
+			p = append(p, e.Description...)
+		}
 		out.add(repServer, p)
 	}
 	out.ack()

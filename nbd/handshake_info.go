@@ -59,20 +59,25 @@ func (c *conn) infoOption(ctx context.Context, out *optionReply, data []byte) er
 	if err := c.open(ctx, name); err != nil {
 		return err
 	}
-	c.allocation = c.structured && c.metaChosen && c.metaExport == c.export
-	c.addInfos(out, wanted)
+	c.settleContexts()
+	c.addInfos(ctx, out, wanted)
 	return nil
 }
 
 // addInfos adds what was wanted and is known; the rest is left out, as the
 // protocol asks. EXPORT is always given.
-func (c *conn) addInfos(out *optionReply, wanted []uint16) {
+func (c *conn) addInfos(ctx context.Context, out *optionReply, wanted []uint16) {
 	p := be.AppendUint16(nil, infoExport)
 	p = be.AppendUint64(p, uint64(c.size))
 	out.add(repInfo, be.AppendUint16(p, c.transmissionFlags()))
 
 	if slices.Contains(wanted, infoName) {
 		out.add(repInfo, append(be.AppendUint16(nil, infoName), c.asked...))
+	}
+	if slices.Contains(wanted, infoDescription) {
+		if text := c.description(ctx); text != "" {
+			out.add(repInfo, append(be.AppendUint16(nil, infoDescription), text...))
+		}
 	}
 	if slices.Contains(wanted, infoBlockSize) {
 		p := be.AppendUint16(nil, infoBlockSize)
@@ -92,7 +97,7 @@ func (c *conn) exportNameOption(ctx context.Context, data []byte) error {
 	if err := c.open(ctx, string(data)); err != nil {
 		return err
 	}
-	c.allocation = c.structured && c.metaChosen && c.metaExport == c.export
+	c.settleContexts()
 	p := be.AppendUint64(nil, uint64(c.size))
 	p = be.AppendUint16(p, c.transmissionFlags())
 	if !c.noZeroes {

@@ -88,7 +88,7 @@ func TestMetaContexts(t *testing.T) {
 	w.expect(optStructuredReply, repAck)
 	w.option(optStructuredReply, nil)
 	w.expect(optStructuredReply, repAck)
-	one := []uint32{repMetaContext, repAck}
+	one, two := []uint32{repMetaContext, repAck}, []uint32{repMetaContext, repMetaContext, repAck}
 	none := []uint32{repAck}
 	bad := []uint32{repErrInvalid}
 	cases := []struct {
@@ -97,19 +97,26 @@ func TestMetaContexts(t *testing.T) {
 		want    []uint32
 		comment string
 	}{
-		{optListMeta, metaData("disk"), one, "no queries: all"},
+		{optListMeta, metaData("disk"), two, "no queries: all"},
 		{optListMeta, metaData("disk", "base:"), one, "wildcard"},
 		{optListMeta, metaData("disk", "base:allocation", "base:"), one, "each once"},
+		{optListMeta, metaData("disk", "qemu:"), one, "the other wildcard"},
+		{optListMeta, metaData("disk", "qemu:", "base:"), two, "both wildcards"},
+		{optListMeta, metaData("disk", "qemu:dirty-bitmap:"), none, "a namespace within"},
 		{optListMeta, metaData("disk", "x-other:thing"), none, "unknown namespace"},
 		{optListMeta, metaData("disk", "base:no"), none, "unknown leaf"},
 		{optListMeta, metaData("disk", "nonsense"), bad, "syntax"},
 		{optListMeta, metaData("disk", ":x"), bad, "syntax"},
+		{optListMeta, metaData("disk", "q:\xff"), bad, "not UTF-8"},
+		{optListMeta, metaData("disk", "q:\x00"), bad, "zero byte"},
+		{optListMeta, metaData("disk", "q:"+strings.Repeat("x", maxString)), bad, "long"},
 		{optListMeta, metaData("nope"), []uint32{repErrUnknown}, "unknown export"},
 		{optListMeta, append(metaData("disk"), 0), bad, "rest"},
 		{optListMeta, appendString(nil, "disk"), bad, "cut"},
 		{optListMeta, append(appendString(nil, "disk"), 0xff, 0xff, 0xff, 0xff), bad, "query count"},
 		{optSetMeta, metaData("disk"), none, "no queries: none"},
-		{optSetMeta, metaData("disk", "base:"), none, "no wildcard in SET"},
+		{optSetMeta, metaData("disk", "base:", "qemu:"), none, "no wildcard in SET"},
+		{optSetMeta, metaData("disk", "qemu:allocation-depth", "q:z", baseAllocation), two, "both"},
 		{optSetMeta, metaData("disk", "base:allocation", "base:allocation", "q:z"), one, "once"},
 	}
 	for _, k := range cases {
@@ -125,18 +132,18 @@ func TestMetaContexts(t *testing.T) {
 // the export that GO names.
 func TestMetaContextSelection(t *testing.T) {
 	_, path := serveMem(t)
-	good := metaData("disk", contextAllocation)
+	good := metaData("disk", baseAllocation)
 	cases := []struct {
 		name  string
 		metas [][]byte
 		want  uint16
 	}{
 		{"chosen", [][]byte{good}, chunkBlockStatus},
-		{"with slash", [][]byte{metaData("/disk", contextAllocation)}, chunkBlockStatus},
+		{"with slash", [][]byte{metaData("/disk", baseAllocation)}, chunkBlockStatus},
 		{"never", nil, chunkError},
-		{"other export", [][]byte{metaData("other", contextAllocation)}, chunkError},
+		{"other export", [][]byte{metaData("other", baseAllocation)}, chunkError},
 		{"reset by empty", [][]byte{good, metaData("disk")}, chunkError},
-		{"reset by failure", [][]byte{good, metaData("nope", contextAllocation)}, chunkError},
+		{"reset by failure", [][]byte{good, metaData("nope", baseAllocation)}, chunkError},
 		{"reset by malformed", [][]byte{good, {1}}, chunkError},
 		{"set again", [][]byte{good, {1}, good}, chunkBlockStatus},
 	}
@@ -275,7 +282,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
 	script := bytes.Join([][]byte{
 		{0, 0, 0, 3}, optionBytes(optStructuredReply, nil), optionBytes(77, []byte("xyz")),
-		optionBytes(optSetMeta, metaData("disk", contextAllocation)), optionBytes(optGo, goData("disk", 3)),
+		optionBytes(optSetMeta, metaData("disk", baseAllocation)), optionBytes(optGo, goData("disk", 3)),
 		requestBytes(cmdWrite, 0, 1, 0, 8), []byte("12345678"), requestBytes(cmdRead, 0, 2, 0, 8),
 	}, nil)
 	for i := range 2 * (len(script) + 1) {
@@ -351,7 +358,7 @@ func TestOversizeSetMetaForgets(t *testing.T) {
 	w := greeted(t, path, 3)
 	w.option(optStructuredReply, nil)
 	w.expect(optStructuredReply, repAck)
-	w.option(optSetMeta, metaData("disk", contextAllocation))
+	w.option(optSetMeta, metaData("disk", baseAllocation))
 	w.expect(optSetMeta, repMetaContext, repAck)
 	w.option(optSetMeta, make([]byte, maxOptionData+1))
 	w.expect(optSetMeta, repErrTooBig)

@@ -162,7 +162,7 @@ func ready(t testing.TB, path string, structured bool) *wire {
 	if structured {
 		w.option(optStructuredReply, nil)
 		w.expect(optStructuredReply, repAck)
-		w.option(optSetMeta, metaData("disk", contextAllocation))
+		w.option(optSetMeta, metaData("disk", baseAllocation))
 		w.expect(optSetMeta, repMetaContext, repAck)
 	}
 	w.option(optGo, goData("disk"))

@@ -478,15 +478,15 @@ func TestBlockStatusIsCharged(t *testing.T) {
 }
 
 func TestShortBlockStatusHoldsLittle(t *testing.T) {
-	c := &conn{srv: NewServer(nil, Options{}), dev: newMemDevice(4096)}
+	c := &conn{srv: NewServer(nil, Options{}), dev: newMemDevice(4096), contexts: contextAllocation}
 	c.account = newAccount(c.srv.budget, 1<<20)
 	j := job{request: request{kind: cmdBlockStatus, length: 4096}}
-	j.cost = costOf(statusRoom(j.request))
+	j.cost = costOf(c.statusRoom(j.request))
 	require.True(t, c.account.try(j.cost))
 	require.NoError(t, c.blockStatus(&j))
 	require.Equal(t, int64(512), j.cost)
 	require.Equal(t, int64(512), c.srv.budget.held())
-	require.Equal(t, statusHeader+statusRunSize, c.statusLength(j.buf))
+	require.Equal(t, statusHeader+statusRunSize, statusLength(j.buf))
 }
 
 // A WRITE whose data does not come ends the connection and frees its memory;

@@ -131,7 +131,7 @@ func TestTLSForgetsWhatWasSaidBefore(t *testing.T) {
 	w := greetedTCP(t, serveListener(t, s, ListenerOptions{TLS: conf}), 3)
 	w.option(optStructuredReply, nil)
 	w.expect(optStructuredReply, repAck)
-	w.option(optSetMeta, metaData("disk", contextAllocation))
+	w.option(optSetMeta, metaData("disk", baseAllocation))
 	w.expect(optSetMeta, repMetaContext, repAck)
 	require.Equal(t, 1, s.InUse("disk"))
 	w.option(optStartTLS, []byte("x"))
@@ -140,7 +140,7 @@ func TestTLSForgetsWhatWasSaidBefore(t *testing.T) {
 	w.option(optStartTLS, nil)
 	w.expect(optStartTLS, repErrInvalid)
 	require.Zero(t, s.InUse("disk"))
-	w.option(optSetMeta, metaData("disk", contextAllocation))
+	w.option(optSetMeta, metaData("disk", baseAllocation))
 	w.expect(optSetMeta, repErrInvalid) // STRUCTURED_REPLY is due again
 	w.option(optGo, goData("disk"))
 	w.expect(optGo, repInfo, repAck)

@@ -149,7 +149,7 @@ func (c *conn) dispatch(r request) error {
 	}
 	j := job{request: r, at: c.arrived}
 	if r.kind == cmdBlockStatus {
-		j.cost = costOf(statusRoom(r))
+		j.cost = costOf(c.statusRoom(r))
 		if err := c.charge(j.cost); err != nil {
 			c.replies.unreserve()
 			return err

@@ -233,7 +233,7 @@ func TestBlockStatus(t *testing.T) {
 		chunkFlags, kind, p := w.chunk(8)
 		require.Equal(t, uint16(chunkFlagDone), chunkFlags)
 		require.Equal(t, uint16(chunkBlockStatus), kind)
-		require.Equal(t, uint32(contextID), be.Uint32(p))
+		require.Equal(t, uint32(1), be.Uint32(p))
 		var runs [][2]uint32
 		for p = p[4:]; len(p) > 0; p = p[8:] {
 			runs = append(runs, [2]uint32{be.Uint32(p), be.Uint32(p[4:])})

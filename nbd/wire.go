@@ -75,9 +75,10 @@ const (
 
 // Information in answers to INFO and GO.
 const (
-	infoExport    = 0
-	infoName      = 1
-	infoBlockSize = 3
+	infoExport      = 0
+	infoName        = 1
+	infoDescription = 2
+	infoBlockSize   = 3
 )
 
 // Transmission flags; proto: Transmission flags.
@@ -144,13 +145,6 @@ const (
 	maxString = 4096
 	// exportNamePadding follows the answer to EXPORT_NAME without NO_ZEROES.
 	exportNamePadding = 124
-)
-
-// contextAllocation is the one meta context there is, and contextID what
-// BLOCK_STATUS calls it on the wire (any number would do).
-const (
-	contextAllocation = "base:allocation"
-	contextID         = 1
 )
 
 var be = binary.BigEndian

@@ -106,7 +106,7 @@ func (c *conn) runSlotted(ctx context.Context, j *job) {
 	case cmdRead:
 		c.replyRead(j)
 	case cmdBlockStatus:
-		c.replyBuffer(j, c.statusLength(j.buf))
+		c.replyBuffer(j, statusLength(j.buf))
 	default:
 		c.free(j.buf, j.cost)
 		c.replyDone(j.request)
