@@ -45,6 +45,7 @@ const (
 	FindStray     = "file-stray" // no record names it
 	FindUnknown   = "record-unknown"
 	FindUnnamed   = "layer-unnamed" // nothing names it, and it was never given up
+	FindRestore   = "restore-unfinished"
 )
 
 // Finding is one thing that a check found.
@@ -77,7 +78,7 @@ const maxFindings = 1000
 // What is damaged is in the report, also if the metadata cannot be opened at
 // all. Errors: ErrLocked, ErrNotFound, ErrFormat, what the host refuses.
 func CheckStore(ctx context.Context, dir string, o Options) (CheckReport, error) {
-	s, err := openOffline(dir, o)
+	s, err := openAtRest(dir, o)
 	if err != nil {
 		return CheckReport{}, err
 	}
@@ -87,9 +88,16 @@ func CheckStore(ctx context.Context, dir string, o Options) (CheckReport, error)
 
 func (s *offline) check(ctx context.Context) (CheckReport, error) {
 	c := newChecker(ctx, s.Store)
-	v, err := s.openView(s.metaDir())
+	meta, err := s.coming()
+	if err != nil {
+		return CheckReport{}, err
+	}
+	if meta != s.metaDir() {
+		c.add(SeverityWarning, FindRestore, s.planPath(), "a restore of the metadata was cut off, and is finished when the store is opened next: what it puts in place was checked")
+	}
+	v, err := s.openView(meta)
 	if errors.Is(err, ErrCorrupt) {
-		c.add(SeverityDamage, FindMetadata, s.metaDir(), err.Error())
+		c.add(SeverityDamage, FindMetadata, meta, err.Error())
 		return c.report(), nil
 	}
 	if err != nil {

@@ -65,6 +65,7 @@
 //	unsynced.go failure.go       what a failed sync may have lost
 //	accept.go epoch.go           going on after a loss, and who may
 //	checkpoint.go restore.go     copies of the metadata, and back to one
+//	restoreplan.go               a restore that was cut off is finished
 //	dump.go dumpline.go          the metadata as lines of JSON
 //	dumpread.go restoredump.go   and back from them
 //	storeid.go                   which store a dump is of

@@ -2,11 +2,9 @@ package blockstore
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -15,9 +13,21 @@ import (
 // Nothing runs in it.
 type offline struct{ *Store }
 
-// openOffline takes the right to a store's directory. Errors: ErrLocked,
-// ErrNotFound, ErrFormat.
+// openOffline takes the right to a store's directory, and finishes a restore
+// that was cut off there. Errors: ErrLocked, ErrNotFound, ErrFormat.
 func openOffline(dir string, o Options) (*offline, error) {
+	s, err := openAtRest(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.finishRestore(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// openAtRest is openOffline for those who change nothing.
+func openAtRest(dir string, o Options) (*offline, error) {
 	o = o.withDefaults()
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -107,12 +117,6 @@ func (s *offline) witnessed() (uint64, error) {
 		return 0, errors.Join(err, errf(ErrCorrupt, "%s is cut short", filepath.Join(s.dir, "seq")))
 	}
 	return parseSequence(b), nil
-}
-
-// aside makes a directory to move things to that are replaced.
-func (s *offline) aside(why string) (string, error) {
-	dir := filepath.Join(s.dir, fmt.Sprintf("%s-%s", why, time.Now().UTC().Format("20060102T150405.000Z")))
-	return dir, errors.Join(s.fs.Mkdir(dir), s.fs.SyncDir(s.dir))
 }
 
 // move moves an entry of one directory below the store's to another, durably

@@ -60,7 +60,8 @@ type RestoreRequest struct {
 // checkpoint of it. What is replaced is kept aside, and no data is deleted. All
 // volumes get a new epoch. Without Apply it only says what would happen.
 //
-// It may be cut short at any point and run again.
+// It may be cut off at any point: whoever opens the store next finishes it, or
+// finds the old metadata (restoreplan.go).
 //
 // Errors: ErrLocked, ErrNotFound, ErrCorrupt (the checkpoint is damaged),
 // ErrInvalid (data is missing, and that was not accepted; the report says which).
@@ -198,16 +199,14 @@ func (s *offline) apply(checkpoint string, r *RestoreReport) (err error) {
 }
 
 // install makes fresh, which goes to commit seq, the metadata. Everything is
-// ready before the old metadata is moved; from then on the store does not open
-// until fresh stands in its place.
+// ready before its plan is made, and from then on it will be (restoreplan.go).
 func (s *offline) install(fresh, cause string, seq uint64, r *RestoreReport) (err error) {
-	if err := s.write(fresh, func(v *Store, b *pebble.Batch) error { return restarted(v, b, cause) }, max(r.Present, seq)+1); err != nil {
+	if err := s.write(fresh, restartedFor(cause), max(r.Present, seq)+1); err != nil {
 		return err
 	}
-	if r.Aside, err = s.aside("before-restore"); err != nil {
-		return err
-	}
-	if err := s.replaceMeta(fresh, r.Aside, r.Strays); err != nil {
+	p := newRestorePlan(cause, r.Strays, r.Present)
+	r.Aside = filepath.Join(s.dir, p.Aside)
+	if err := s.carryOut(p); err != nil {
 		return err
 	}
 	r.Done = true
@@ -263,6 +262,10 @@ func (s *offline) copyMeta(from, to string) error {
 		}
 	}
 	return errors.Join(s.fs.SyncDir(to), s.fs.SyncDir(filepath.Dir(to)))
+}
+
+func restartedFor(cause string) func(*Store, *pebble.Batch) error {
+	return func(v *Store, b *pebble.Batch) error { return restarted(v, b, cause) }
 }
 
 // restarted has every volume begin an epoch, and none open: their rings belong

@@ -15,7 +15,7 @@ import (
 // req.Checkpoint is not used. A dump is looked at as a whole before anything is
 // changed.
 //
-// It may be cut short at any point and run again.
+// It may be cut off at any point, as RestoreCheckpoint may.
 //
 // Errors: ErrLocked, ErrNotFound (there is no store, or it has no ID), ErrCorrupt
 // (the dump was cut or altered), ErrFormat (it is of a newer goldstream),

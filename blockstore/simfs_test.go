@@ -97,7 +97,7 @@ func (fs simFS) Mkdir(name string) error {
 			child := in.dir.entries[part]
 			if child == nil {
 				child = newSimDir()
-				child.dir.ordered = part == "meta"
+				child.dir.ordered = strings.HasPrefix(part, "meta") // meta.restoring becomes meta
 				in.change(dirChange{name: part, in: child})
 			}
 			if child.dir == nil {

@@ -29,6 +29,8 @@ import (
 //	layers/  LINEAGE-VERSION/SEGMENT: the data
 //	rings/   LINEAGE: intent rings of volumes open for write
 //	checkpoints/ TIME-SEQUENCE: copies of meta
+//	restoring, meta.restoring/   a restore under way (restoreplan.go)
+//	before-restore-TIME/         what one has replaced
 type Store struct {
 	dir    string
 	meta   string // where the metadata stands, if not in dir/meta (offline.go)
@@ -112,6 +114,9 @@ func (s *Store) open() error {
 		return err
 	}
 	if err := prepare(s); err != nil {
+		return err
+	}
+	if err := (&offline{s}).finishRestore(); err != nil {
 		return err
 	}
 	var err error
