@@ -14,7 +14,7 @@ import (
 )
 
 // These tests drive the server with the clients that people use. They fail
-// where one is missing: libnbd-bin, qemu-utils, fio, nbd-client.
+// where one is missing: libnbd-bin, qemu-utils, qemu-system-x86, fio, nbd-client.
 
 const diskSize = 32 << 20
 
@@ -64,8 +64,11 @@ func TestInteropNbdcopy(t *testing.T) {
 	d := patterned(t)
 	_, path, tcp := startServer(t, exportMap{"disk": d, "copy": newFileDevice(t, diskSize)}, Options{})
 	out := filepath.Join(t.TempDir(), "out")
-	run(t, "nbdcopy", "--connections=4", "nbd://"+tcp+"/disk", out)
-	require.Equal(t, fileSum(t, d.f.Name()), fileSum(t, out))
+	for _, connections := range []string{"1", "4"} {
+		require.NoError(t, os.RemoveAll(out))
+		run(t, "nbdcopy", "--connections="+connections, "nbd://"+tcp+"/disk", out)
+		require.Equal(t, fileSum(t, d.f.Name()), fileSum(t, out))
+	}
 
 	run(t, "nbdcopy", "--destination-is-zero", out, "nbd+unix:///copy?socket="+path)
 	back := filepath.Join(t.TempDir(), "back")
@@ -78,6 +81,7 @@ func TestInteropQemuImg(t *testing.T) {
 	d := patterned(t)
 	_, path, tcp := startServer(t, exportMap{"disk": d, "copy": newFileDevice(t, diskSize)}, Options{})
 	uri := "nbd+unix:///disk?socket=" + path
+	require.Contains(t, run(t, "qemu-img", "info", "--output=json", uri), `"virtual-size": 33554432`)
 	require.Contains(t, run(t, "qemu-img", "map", "--output=json", uri), `"zero": true`)
 	out := filepath.Join(t.TempDir(), "out.raw")
 	run(t, "qemu-img", "convert", "-f", "raw", "-O", "raw", "-W", uri, out)
@@ -112,6 +116,16 @@ func TestInteropNbdClientList(t *testing.T) {
 	out := run(t, "nbd-client", "-l", host, port)
 	require.Contains(t, out, "disk")
 	require.Contains(t, out, "other")
+}
+
+func TestInteropQemuNbdList(t *testing.T) {
+	_, _, tcp := startServer(t, exportMap{"disk": patterned(t)}, Options{})
+	host, port := splitAddr(t, tcp)
+	out := run(t, "qemu-nbd", "-L", "-b", host, "-p", port)
+	for _, want := range []string{"export: 'disk'", "description: disk disk", "size:  33554432", "multi", "fua",
+		"min block: 1", "opt block: 4096", "max block: 33554432", "base:allocation", "qemu:allocation-depth"} {
+		require.Contains(t, out, want)
+	}
 }
 
 // The package's client against the package's server; client_test.go has it
