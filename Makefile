@@ -73,8 +73,9 @@ fuzz: check-go ## fuzz the readers of image inputs, partition tables and plans f
 	$(GO) test -run '^$$' -fuzz FuzzExpand -fuzztime 60s -fuzzminimizetime 10x ./personalize/attribute
 
 # What was built is installed as it is: root may have no Go in its path.
-install: $(if $(wildcard bin/goldstream),,build) ## install to DESTDIR/PREFIX: binary, systemd unit, user
+install: $(if $(and $(wildcard bin/goldstream),$(wildcard bin/goldstream-guest)),,build) ## install to DESTDIR/PREFIX: binary, systemd unit, user
 	install -D -m 0755 bin/goldstream '$(DESTDIR)$(PREFIX)/bin/goldstream'
+	install -m 0755 bin/goldstream-guest '$(DESTDIR)$(PREFIX)/bin/goldstream-guest'
 	install -d -m 0755 '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(SYSUSERSDIR)'
 	sed 's|@BINDIR@|$(PREFIX)/bin|' cmd/goldstream/systemd/goldstream.service >'$(DESTDIR)$(UNITDIR)/goldstream.service'
 	install -m 0644 cmd/goldstream/systemd/goldstream.conf '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
@@ -86,7 +87,7 @@ install: $(if $(wildcard bin/goldstream),,build) ## install to DESTDIR/PREFIX: b
 
 uninstall: ## remove what install put there; data and user stay
 	rm -f '$(DESTDIR)$(BASHDIR)/goldstream' '$(DESTDIR)$(ZSHDIR)/_goldstream'
-	rm -f '$(DESTDIR)$(PREFIX)/bin/goldstream' '$(DESTDIR)$(UNITDIR)/goldstream.service' '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/goldstream' '$(DESTDIR)$(PREFIX)/bin/goldstream-guest' '$(DESTDIR)$(UNITDIR)/goldstream.service' '$(DESTDIR)$(SYSUSERSDIR)/goldstream.conf'
 
 deps: ## install the Debian packages that tests and demo need (as root)
 	@testdata/install-packages.sh

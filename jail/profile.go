@@ -44,7 +44,7 @@ const (
 		creat sync syncfs inotify_init1 inotify_add_watch inotify_rm_watch
 		getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr`
 
-	umlCalls = `ptrace modify_ldt set_thread_area get_thread_area memfd_create mlockall`
+	umlCalls = `modify_ldt set_thread_area get_thread_area memfd_create mlockall`
 )
 
 // everydayPrctls leaves out PR_SET_PDEATHSIG: the program must not outlive us.
@@ -87,10 +87,26 @@ func Script() Profile {
 }
 
 // UserModeLinux is Script plus what that kernel needs to trace its own
-// children. ptrace reaches only processes of the same jail.
-func UserModeLinux() Profile {
+// children. ptrace reaches only processes of the same jail. Without wideState the
+// kernel saves the registers of its processes up to SSE only, as it does where
+// PTRACE_GETREGSET does not exist.
+func UserModeLinux(wideState bool) Profile {
 	p := Script()
 	p.Calls = append(slices.Clip(p.Calls), strings.Fields(umlCalls)...)
 	p.Ioctls = append(p.Ioctls, unix.TCSETS, unix.TCSETSW, unix.TCSETSF)
+	p.Ptraces = umlPtraces()
+	if wideState {
+		p.Ptraces = append(p.Ptraces, unix.PTRACE_GETREGSET, unix.PTRACE_SETREGSET)
+	}
 	return p
+}
+
+func umlPtraces() []int {
+	return []int{
+		unix.PTRACE_TRACEME, unix.PTRACE_PEEKTEXT, unix.PTRACE_PEEKDATA, unix.PTRACE_PEEKUSR, unix.PTRACE_POKETEXT,
+		unix.PTRACE_POKEDATA, unix.PTRACE_POKEUSR, unix.PTRACE_CONT, unix.PTRACE_KILL, unix.PTRACE_SINGLESTEP,
+		unix.PTRACE_GETREGS, unix.PTRACE_SETREGS, unix.PTRACE_GETFPREGS, unix.PTRACE_SETFPREGS,
+		unix.PTRACE_GETFPXREGS, unix.PTRACE_SETFPXREGS, unix.PTRACE_OLDSETOPTIONS, unix.PTRACE_SETOPTIONS,
+		unix.PTRACE_ARCH_PRCTL, unix.PTRACE_SYSCALL, unix.PTRACE_SYSEMU, unix.PTRACE_SYSEMU_SINGLESTEP,
+	}
 }

@@ -24,6 +24,7 @@ type Profile struct {
 	Sockets []int    // address families for socket and socketpair
 	Ioctls  []int    // request numbers
 	Prctls  []int    // options
+	Ptraces []int    // requests; they reach only processes of the same jail
 	Kill    bool
 
 	unfiltered bool // for tests of the layers below
@@ -100,6 +101,7 @@ func (p Profile) conditions() []seccomp.NameWithConditions {
 	list = append(list, equal("socket", 0, p.Sockets)...)
 	list = append(list, equal("socketpair", 0, p.Sockets)...)
 	list = append(list, equal("ioctl", 1, p.Ioctls)...)
+	list = append(list, equal("ptrace", 0, p.Ptraces)...)
 	return append(list, equal("prctl", 0, p.Prctls)...)
 }
 

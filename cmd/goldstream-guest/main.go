@@ -1,6 +1,7 @@
-// Command goldstream-guest is the small helper of an initramfs: it attaches NBD
-// devices and keeps them attached. It is one static file of less than 4 MB.
-// Put in the place of nbd-client (Debian: NBDCLIENT=), it takes its arguments.
+// Command goldstream-guest is the small helper inside other kernels: in an
+// initramfs it attaches NBD devices and keeps them attached, in a sandbox it is
+// init. It is one static file of less than 4 MB. In an initramfs, put in the
+// place of nbd-client (Debian: NBDCLIENT=), it takes its arguments.
 //
 //	goldstream-guest attach /dev/nbd0 --server 192.0.2.10 --export web-1
 //	goldstream-guest 192.0.2.10 -N web-1 10809 /dev/nbd0 -swap -persist -systemd-mark
@@ -18,9 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goldstream/attach"
+	"goldstream/personalize/sandbox/guest"
 )
 
 func main() {
+	if guest.IsInit() {
+		guest.Main()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

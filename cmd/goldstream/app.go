@@ -34,6 +34,7 @@ func newApp(s streams) *cli.App {
 		noun("snapshot", "snapshots of volumes", snapshotCommands()),
 		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
 		noun("export", "by which tokens servers of the network open volumes", tokenCommands()),
+		noun("sandbox", "where untrusted disks are opened", sandboxCommands()),
 		checkCommand(),
 		spaceCommand(),
 		statusCommand(),

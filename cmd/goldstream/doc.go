@@ -5,6 +5,7 @@
 //	goldstream image  import|list|inspect|export|verify|delete|capture
 //	goldstream volume create|list|inspect|grow|set|delete|restore|purge|rollback
 //	goldstream snapshot create|list|delete|prune|export
+//	goldstream sandbox prepare|check
 //	goldstream check|space|status|version|completion
 //
 // Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves

@@ -12,6 +12,7 @@ import (
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/daemon"
+	"goldstream/personalize/sandbox"
 )
 
 // Exit codes; the package's description lists them for users.
@@ -61,7 +62,7 @@ func exitCode(err error) int {
 		code   int
 		causes []error
 	}{
-		{exitNotFound, []error{blockstore.ErrNotFound, fs.ErrNotExist}},
+		{exitNotFound, []error{blockstore.ErrNotFound, fs.ErrNotExist, sandbox.ErrMissing, sandbox.ErrNotPrepared}},
 		{exitConflict, []error{blockstore.ErrExists, blockstore.ErrInUse}},
 		{exitNoSpace, []error{blockstore.ErrNoSpace, syscall.ENOSPC, syscall.EDQUOT}},
 		{exitLocked, []error{blockstore.ErrLocked}},

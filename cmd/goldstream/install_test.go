@@ -18,6 +18,8 @@ func TestInstallBuildsOnlyWhatIsMissing(t *testing.T) {
 	require.Contains(t, plan(), "go build")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "bin", "goldstream"), nil, 0o755))
+	require.Contains(t, plan(), "go build", "goldstream-guest is missing")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "bin", "goldstream-guest"), nil, 0o755))
 	require.NotContains(t, plan(), "go build")
 	require.Contains(t, plan(), "/stage/usr/local/share/bash-completion")
 }

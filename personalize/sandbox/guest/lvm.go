@@ -1,0 +1,4 @@
+package guest
+
+// LVM is where the tool root has the program, if it has it.
+const LVM = "/usr/sbin/lvm"
