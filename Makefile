@@ -71,6 +71,7 @@ fuzz: check-go ## fuzz the readers of image inputs, partition tables and plans f
 	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s -fuzzminimizetime 10x ./blockstore/source
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 10x ./disk
 	$(GO) test -run '^$$' -fuzz FuzzExpand -fuzztime 60s -fuzzminimizetime 10x ./personalize/attribute
+	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime 60s -fuzzminimizetime 10x ./personalize/guestfish
 
 # What was built is installed as it is: root may have no Go in its path.
 install: $(if $(and $(wildcard bin/goldstream),$(wildcard bin/goldstream-guest)),,build) ## install to DESTDIR/PREFIX: binary, systemd unit, user

@@ -32,6 +32,7 @@ func newApp(s streams) *cli.App {
 		noun("image", "golden images", imageCommands()),
 		noun("volume", "OS volumes, cloned from golden images", volumeCommands()),
 		noun("snapshot", "snapshots of volumes", snapshotCommands()),
+		noun("plan", "plan scripts, build plans and deployment plans", planCommands()),
 		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
 		noun("export", "by which tokens servers of the network open volumes", tokenCommands()),
 		noun("sandbox", "where untrusted disks are opened", sandboxCommands()),
@@ -105,9 +106,15 @@ func (v verb) description() string {
 	return head + "\n  " + strings.Join(v.examples, "\n  ")
 }
 
-// checkArgs wants one argument for each name.
+// checkArgs wants one argument for each name, or several for a last one that
+// ends in …
 func checkArgs(c *cli.Context, names []string) error {
 	got := c.Args().Slice()
+	if n := len(names); n > 0 && strings.HasSuffix(names[n-1], "…") {
+		for len(names) < len(got) {
+			names = append(names[:len(names):len(names)], names[n-1])
+		}
+	}
 	if len(got) > len(names) {
 		return usagef("%s: unexpected argument %q", commandName(c), got[len(names)])
 	}

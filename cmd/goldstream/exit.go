@@ -12,6 +12,7 @@ import (
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/daemon"
+	"goldstream/personalize/attribute"
 	"goldstream/personalize/sandbox"
 )
 
@@ -67,7 +68,7 @@ func exitCode(err error) int {
 		{exitNoSpace, []error{blockstore.ErrNoSpace, syscall.ENOSPC, syscall.EDQUOT}},
 		{exitLocked, []error{blockstore.ErrLocked}},
 		{exitDamaged, []error{blockstore.ErrCorrupt}},
-		{exitUsage, []error{blockstore.ErrInvalid}},
+		{exitUsage, []error{blockstore.ErrInvalid, attribute.ErrInvalid}},
 	} {
 		if slices.ContainsFunc(row.causes, func(c error) bool { return errors.Is(err, c) }) {
 			return row.code

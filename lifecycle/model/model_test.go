@@ -19,7 +19,7 @@ func TestURI(t *testing.T) {
 	u := NewURI(ServerProfiles)
 	require.Equal(t, ServerProfiles, u.Kind())
 	require.NotEqual(t, u, NewURI(ServerProfiles))
-	require.Equal(t, BuildPlans, uri(BuildPlans, "b").Kind(), "a type of another package")
+	require.Equal(t, BuildPlans, uri(BuildPlans, "b").Kind())
 	for _, bad := range []URI{"", "/rest/", "/rest/enclosures", "/rest/enclosures/", "/rest/enclosures/a/b", "/rest/gadgets/a", "/rest/enclosures/../x", "enclosures/a"} {
 		require.Empty(t, bad.Kind(), "%q", bad)
 		require.Empty(t, bad.ID(), "%q", bad)
@@ -27,7 +27,7 @@ func TestURI(t *testing.T) {
 }
 
 func TestNewKnowsItsKind(t *testing.T) {
-	for _, k := range []Kind{GoldenImages, DeploymentPlans, OSVolumes, ServerProfiles, ProfileTemplates, ServerHardwares, HardwareTypes, Enclosures, EnclosureGroups, LogicalEnclosures} {
+	for _, k := range []Kind{GoldenImages, PlanScripts, BuildPlans, DeploymentPlans, OSVolumes, ServerProfiles, ProfileTemplates, ServerHardwares, HardwareTypes, Enclosures, EnclosureGroups, LogicalEnclosures} {
 		require.Equal(t, k, New(k).Kind())
 	}
 	require.Nil(t, New("gadgets"))

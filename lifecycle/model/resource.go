@@ -64,6 +64,10 @@ func New(k Kind) Resource {
 	switch k {
 	case GoldenImages:
 		return &GoldenImage{}
+	case PlanScripts:
+		return &PlanScript{}
+	case BuildPlans:
+		return &BuildPlan{}
 	case DeploymentPlans:
 		return &DeploymentPlan{}
 	case OSVolumes:

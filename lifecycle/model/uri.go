@@ -66,11 +66,8 @@ func (u URI) ID() string {
 func (u URI) split() (Kind, string) {
 	rest, ok := strings.CutPrefix(string(u), uriPrefix)
 	kind, id, both := strings.Cut(rest, "/")
-	if !ok || !both || !idForm.MatchString(id) || New(Kind(kind)) == nil && !foreign(Kind(kind)) {
+	if !ok || !both || !idForm.MatchString(id) || New(Kind(kind)) == nil {
 		return "", ""
 	}
 	return Kind(kind), id
 }
-
-// foreign tells of collections whose types another package has.
-func foreign(k Kind) bool { return k == PlanScripts || k == BuildPlans }

@@ -39,6 +39,8 @@ type DeploymentPlan struct {
 	BuildPlan URI     `json:"buildPlanUri,omitempty"`   // none: no script runs
 	Size      int64   `json:"size,omitempty"`           // of the volume, in bytes; 0: the image's
 	Values    []Value `json:"customAttributes,omitempty"`
+	// Fixed are the attributes that a profile may not change.
+	Fixed []string `json:"fixedAttributes,omitempty"`
 }
 
 // Kind is DeploymentPlans.

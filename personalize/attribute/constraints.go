@@ -17,7 +17,7 @@ type Constraints struct{ object json.RawMessage }
 
 // ParseConstraints reads a JSON object; "" is none.
 func ParseConstraints(text string) (c Constraints, err error) {
-	if strings.TrimSpace(text) == "" {
+	if word := strings.TrimSpace(text); word == "" || word == "{}" {
 		return c, nil
 	}
 	var object map[string]json.RawMessage

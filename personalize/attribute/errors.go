@@ -14,4 +14,7 @@ type invalid struct{ text string }
 func (e *invalid) Error() string { return e.text }
 func (e *invalid) Unwrap() error { return ErrInvalid }
 
-func invalidf(format string, args ...any) error { return &invalid{fmt.Sprintf(format, args...)} }
+func invalidf(format string, args ...any) error { return Invalid(format, args...) }
+
+// Invalid makes an error with the cause ErrInvalid.
+func Invalid(format string, args ...any) error { return &invalid{fmt.Sprintf(format, args...)} }

@@ -21,12 +21,14 @@ type Expansion struct {
 	text    *string // behind a pointer, as in Value
 	marks   []mark  // in order, apart
 	unknown []Placeholder
+	lines   []int // where the lines of the script begin
 }
 
 // mark is a place where the text differs from the script.
 type mark struct {
-	start, end int // in the text
-	from, to   int // in the script
+	start, end int  // in the text
+	from, to   int  // in the script
+	value      bool // else an @ for @@
 	secret     bool
 }
 
@@ -34,11 +36,11 @@ type mark struct {
 // description. Error: ErrInvalid where the result would be too large.
 func Expand(script string, lookup Lookup) (Expansion, error) {
 	var out strings.Builder
-	e := Expansion{}
-	replace := func(from, to int, text string, secret bool) {
+	e := Expansion{lines: lineStarts(script)}
+	replace := func(from, to int, text string, value, secret bool) {
 		start := out.Len()
 		out.WriteString(text)
-		e.marks = append(e.marks, mark{start, out.Len(), from, to, secret})
+		e.marks = append(e.marks, mark{start, out.Len(), from, to, value, secret})
 	}
 	for at := 0; at < len(script); {
 		i := strings.IndexByte(script[at:], '@')
@@ -59,13 +61,13 @@ func Expand(script string, lookup Lookup) (Expansion, error) {
 		}
 		switch {
 		case known && supplied:
-			replace(p.Start, p.End, v.Reveal(), v.Secret())
+			replace(p.Start, p.End, v.Reveal(), true, v.Secret())
 			at = p.End
 		case known:
-			replace(p.Start, p.End, p.Default, v.Secret())
+			replace(p.Start, p.End, p.Default, true, v.Secret())
 			at = p.End
 		case strings.HasPrefix(script[at:], "@@") && !startsKnown(script, at+1, lookup):
-			replace(at, at+2, "@", false)
+			replace(at, at+2, "@", false, false)
 			at += 2
 		default:
 			if form {
@@ -139,6 +141,41 @@ func (e Expansion) SecretIn(from, to int) bool {
 		}
 	}
 	return false
+}
+
+// Replaced tells whether a part of the text touches a value.
+func (e Expansion) Replaced(from, to int) bool {
+	first := sort.Search(len(e.marks), func(i int) bool { return e.marks[i].end >= from })
+	for _, m := range e.marks[first:] {
+		if m.start > to {
+			break
+		}
+		if m.value && (m.end > from || m.start == m.end) && (m.start < to || m.start == m.end) {
+			return true
+		}
+	}
+	return false
+}
+
+// Place returns line and column in the script that a byte of the text comes
+// from, both from 1; columns count bytes.
+func (e Expansion) Place(offset int) (line, column int) {
+	from := e.Source(offset)
+	line = sort.SearchInts(e.lines, from+1) // how many begin up to there
+	if line == 0 {
+		return 1, from + 1
+	}
+	return line, from - e.lines[line-1] + 1
+}
+
+func lineStarts(script string) []int {
+	starts := []int{0}
+	for i := range len(script) {
+		if script[i] == '\n' {
+			starts = append(starts, i+1)
+		}
+	}
+	return starts
 }
 
 // Source returns where in the script a byte of the text comes from; within a

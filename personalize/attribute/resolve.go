@@ -121,6 +121,11 @@ func (r *Values) settle(d Definition, profile string) []error {
 	return nil
 }
 
+// System tells of names that the server fills in, which no plan declares.
+func System(name string) bool {
+	return strings.HasPrefix(name, "_Initiator") || strings.EqualFold(name, VolumeSize)
+}
+
 // Lookup is the Lookup of these values.
 func (r *Values) Lookup(name, member string) (v Value, supplied, known bool) {
 	key := full(name, member)
@@ -134,7 +139,7 @@ func (r *Values) Lookup(name, member string) (v Value, supplied, known bool) {
 	}
 	d, ok := r.known[name]
 	if !ok {
-		return v, false, strings.HasPrefix(name, "_Initiator") || strings.EqualFold(key, VolumeSize)
+		return v, false, System(name)
 	}
 	if (d.Type == NIC) != (member != "") || d.Type == NIC && !slices.Contains(members(), member) {
 		return v, false, false
@@ -165,4 +170,29 @@ func (r *Values) All() []Value {
 		list = append(list, r.values[name])
 	}
 	return list
+}
+
+// CheckSome checks values that others will complete: each by itself.
+func CheckSome(defs []Definition, values []Value) error {
+	r := &Values{known: map[string]Definition{}, values: map[string]Value{}}
+	for _, d := range defs {
+		r.known[d.Name] = d
+	}
+	errs := append([]error{CheckValues("the plan", values)}, r.take("plan", values, nil)...)
+	for name, v := range r.values {
+		base, member, _ := strings.Cut(name, ".")
+		d, text := r.known[base], v.Reveal()
+		var err error
+		switch {
+		case text == "":
+		case d.Type != NIC:
+			_, err = d.Normal(text)
+		default:
+			if _, bad := nicMember(member, strings.TrimSpace(text)); bad != nil {
+				err = invalidf("attribute %q cannot be %.200q: %v", name, text, bad)
+			}
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

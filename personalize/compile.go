@@ -1,0 +1,44 @@
+package personalize
+
+import (
+	"errors"
+	"fmt"
+
+	"goldstream/personalize/attribute"
+	"goldstream/personalize/guestfish"
+)
+
+// Plan is the program of one deployment. Printed, it has masks for secrets.
+type Plan struct {
+	Steps  []PlanStep        `json:"steps"`
+	Values *attribute.Values `json:"-"`
+}
+
+// PlanStep is one step of it.
+type PlanStep struct {
+	Name     string              `json:"name"`
+	Commands []guestfish.Command `json:"commands"`
+	Warnings guestfish.Problems  `json:"warnings,omitempty"`
+}
+
+// Compile puts the values of one deployment into the steps of its plan. The
+// definitions in the inputs are the plan's. The error, attribute.ErrInvalid,
+// names all that is wrong.
+func Compile(steps []Step, in attribute.Inputs) (*Plan, error) {
+	values, err := attribute.Resolve(in)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{Steps: []PlanStep{}, Values: values}
+	var errs []error
+	for i, s := range steps {
+		text, err := attribute.Expand(s.Script.text(), values.Lookup)
+		if err != nil {
+			return nil, fmt.Errorf("step %d, %q: %w", i+1, s.Name, err)
+		}
+		program, err := guestfish.Parse(s.Name, text, guestfish.Options{})
+		errs = append(errs, err)
+		plan.Steps = append(plan.Steps, PlanStep{s.Name, program.Commands, program.Warnings})
+	}
+	return plan, errors.Join(errs...)
+}
