@@ -122,13 +122,18 @@ func (v *volume) commit() error {
 	if err := v.usable(); err != nil {
 		return err
 	}
+	began, written := v.s.pacer.begin(), v.unsynced.Load()
 	v.gate.Lock()
 	d, err := v.takeLocked()
 	v.gate.Unlock()
 	if err != nil {
 		return err
 	}
-	return v.commitSet(d, nil)
+	err = v.commitSet(d, nil)
+	if err == nil && len(d.pins) > 0 {
+		v.s.pacer.committed(began, written)
+	}
+	return err
 }
 
 // takeLocked takes the dirty set. The gate is held: no write is under way.

@@ -73,5 +73,6 @@
 //	check.go checkrecords.go checkmaps.go checkfiles.go
 //	                             whether records and files agree
 //	reclaim.go absorb.go         giving back what nothing needs
+//	pacer.go                     one budget for I/O in the background
 //	import.go verify.go strays.go missing.go
 package blockstore

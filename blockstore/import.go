@@ -154,7 +154,7 @@ func (im *importer) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		for ck := range toStore {
-			if err := im.store(ck); err != nil {
+			if err := im.store(ctx, ck); err != nil {
 				return err
 			}
 			ck.release(free)
@@ -280,13 +280,16 @@ func (im *importer) digest(ck *chunk) {
 }
 
 // store writes a region's data, its digest and its map record.
-func (im *importer) store(ck *chunk) error {
+func (im *importer) store(ctx context.Context, ck *chunk) error {
 	if ck.data == nil {
 		return nil
 	}
 	runs := dataRuns(ck.data)
 	if len(runs) == 0 {
 		return nil
+	}
+	if err := im.s.pacer.spend(ctx, runBytes(runs)); err != nil {
+		return err
 	}
 	c := newComposer()
 	defer c.release()
@@ -371,6 +374,13 @@ func dataRuns(data []byte) []byteRun {
 		}
 	}
 	return runs
+}
+
+func runBytes(runs []byteRun) (n int64) {
+	for _, r := range runs {
+		n += int64(r.end - r.start)
+	}
+	return n
 }
 
 func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }

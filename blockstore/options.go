@@ -62,9 +62,15 @@ type Options struct {
 	// Checkpoints is how many such copies are kept. Default 24.
 	Checkpoints int
 
+	// BackgroundRate bounds what imports, checksums and scrubs read and write
+	// together, in bytes a second. Default: no bound. Whatever it is, they slow
+	// down while commits of volumes take much longer than without them.
+	BackgroundRate int64
+
 	// For tests.
 	fs     hostFS
 	bootID string
+	pacer  *pacer
 	tune   func(*pebble.Options)
 	// Hooks that make a store break its promises, for the tests to find out:
 	// one may hold a batch back, or put another before it; the other leaves
@@ -103,6 +109,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.fs == nil {
 		o.fs = osFS{}
+	}
+	if o.pacer == nil {
+		o.pacer = newPacer(o.BackgroundRate)
 	}
 	if o.bootID == "" {
 		o.bootID = hostBootID()

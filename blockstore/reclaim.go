@@ -1,6 +1,7 @@
 package blockstore
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -19,7 +20,8 @@ import (
 type reclaimer struct {
 	s      *Store
 	wakeup chan struct{}
-	quit   chan struct{}
+	ctx    context.Context // ends with errStopped
+	quit   context.CancelCauseFunc
 	done   chan struct{}
 	// trimmed says when a version below a volume's top was looked through.
 	trimmed map[layerID]time.Time
@@ -40,7 +42,8 @@ const (
 var errStopped = errors.New("store is closing")
 
 func startReclaimer(s *Store) *reclaimer {
-	r := &reclaimer{s: s, wakeup: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}), trimmed: map[layerID]time.Time{}}
+	r := &reclaimer{s: s, wakeup: make(chan struct{}, 1), done: make(chan struct{}), trimmed: map[layerID]time.Time{}}
+	r.ctx, r.quit = context.WithCancelCause(context.Background())
 	r.wake()
 	go r.run()
 	return r
@@ -55,7 +58,7 @@ func (r *reclaimer) wake() {
 }
 
 func (r *reclaimer) stop() {
-	close(r.quit)
+	r.quit(errStopped)
 	<-r.done
 }
 
@@ -68,7 +71,7 @@ func (r *reclaimer) run() {
 	}
 	for {
 		select {
-		case <-r.quit:
+		case <-r.ctx.Done():
 			return
 		case <-tick.C:
 			r.s.removeExpired(time.Now())
@@ -344,12 +347,8 @@ func nextToFree(f file, off int64) (start, end int64, err error) {
 
 func (r *reclaimer) pause() error { return r.pauseFor(0) }
 
-// pauseFor rests as long as the last step took.
+// pauseFor rests as long as the last step took, or longer where it slowed down
+// commits of volumes.
 func (r *reclaimer) pauseFor(took time.Duration) error {
-	select {
-	case <-r.quit:
-		return errStopped
-	case <-time.After(max(took, stepPause)):
-		return nil
-	}
+	return sleep(r.ctx, r.s.pacer.rest(max(took, stepPause)))
 }

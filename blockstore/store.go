@@ -50,6 +50,7 @@ type Store struct {
 	space   *space
 	pages   *pageCache
 	cat     *catalogue
+	pacer   *pacer
 
 	// committing holds one token, which orders the batches and is never kept
 	// over a sync. It is no mutex, for Pebble may keep it for ever.
@@ -130,6 +131,7 @@ func (s *Store) open() error {
 	s.pages = &pageCache{budget: s.o.MapBudget}
 	s.views.m = map[layerID]*view{}
 	s.layers.m = map[layerID]*layer{}
+	s.pacer = s.o.pacer
 	if s.cat, err = loadCatalogue(s); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ func serveCommand() *cli.Command {
 			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; less than what clients wait", Value: time.Minute},
 			&cli.IntFlag{Name: "watermark", Usage: "how full the disk may be, in `PERCENT`, before new volumes and images are refused", Value: 90},
 			&cli.StringFlag{Name: "map-memory", Usage: "memory for the maps of all disks together, a `SIZE`", Value: "64MiB"},
+			&cli.StringFlag{Name: "background-rate", Usage: "what imports, checksums and scrubs may read and write together in a second, a `SIZE` (default: no bound; they slow down for flushes by themselves)"},
 			&cli.DurationFlag{Name: "checkpoint-interval", Usage: "`TIME` between copies of the metadata that are kept; 0: none", Value: time.Hour},
 			&cli.IntFlag{Name: "checkpoints", Usage: "how `MANY` of them are kept", Value: 24},
 		},
@@ -134,6 +135,14 @@ func storeOptions(c *cli.Context) (o blockstore.Options, err error) {
 	}
 	if o.MapBudget < 1<<20 {
 		return o, usagef("--map-memory %s: give at least 1MiB", c.String("map-memory"))
+	}
+	if s := c.String("background-rate"); s != "" {
+		if o.BackgroundRate, err = parseSize(s); err != nil {
+			return o, err
+		}
+		if o.BackgroundRate < 1<<20 {
+			return o, usagef("--background-rate %s: give at least 1MiB, or leave it away for no bound", s)
+		}
 	}
 	if o.CheckpointInterval = c.Duration("checkpoint-interval"); o.CheckpointInterval <= 0 {
 		o.CheckpointInterval = -1 // never

@@ -59,7 +59,7 @@ func TestADaemonOnAFullDisk(t *testing.T) {
 	require.Equal(t, "b", string(p))
 	c.close()
 	d.stop()
-	for _, flags := range [][]string{{"--reserve", "0"}, {"--watermark", "0"}, {"--ballast", "much"}, {"--map-memory", "none"}, {"--map-memory", "64KiB"}} {
+	for _, flags := range [][]string{{"--reserve", "0"}, {"--watermark", "0"}, {"--ballast", "much"}, {"--map-memory", "none"}, {"--map-memory", "64KiB"}, {"--background-rate", "1KiB"}} {
 		require.Equal(t, exitUsage, h.run(append([]string{"serve"}, flags...)...).code, flags)
 	}
 }
