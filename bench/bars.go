@@ -22,6 +22,7 @@ import (
 type bars struct {
 	*run
 	s       *blockstore.Store
+	disk    *loopDisk // nil: the scratch directory's file system
 	extents int
 }
 
@@ -32,6 +33,15 @@ func (r *run) bars(ctx context.Context) error {
 	b := &bars{run: r, extents: 1_000_000}
 	if r.short {
 		b.extents = 20_000
+	}
+	if r.loop != "" {
+		disk, err := newLoopDisk(r.dir, r.loop, 96<<30)
+		if err != nil {
+			note("blockstore: no loop device (%v): the figures are of the file system of %s", err, r.dir)
+		} else {
+			defer func(dir string) { r.dir = dir; disk.remove() }(r.dir)
+			b.disk, r.dir = disk, disk.dir
+		}
 	}
 	s, err := b.open("store", blockstore.Options{})
 	if err != nil {
@@ -47,8 +57,19 @@ func (r *run) bars(ctx context.Context) error {
 		{"clones", b.clones},
 		{"many clones at a time", b.storm},
 		{"first writes", b.firstWrites},
+		{"bytes to disk", b.bytesToDisk},
 		{"flushes of many volumes", b.flushes},
+		{"opens", b.opens},
+		{"cached reads", b.cachedReads},
+		{"cold maps", b.cold},
+		{"snapshots", b.snapshots},
+		{"memory", b.memory},
+		{"imports", b.imports},
+		{"deletes", b.deletes},
 	} {
+		if b.part != "" && b.part != part.name && part.name != "fixture" {
+			continue
+		}
 		start := time.Now()
 		if err := part.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)

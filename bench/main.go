@@ -18,6 +18,8 @@ import (
 type run struct {
 	dir    string // scratch, removed at the end
 	short  bool
+	loop   string // file system of a loop device for blockstore; "": none
+	part   string // of the block store's bars; "": all
 	binary string // goldstream, built for the run
 	image  string // raw golden image
 	report report
@@ -37,13 +39,15 @@ func benchmark(ctx context.Context) error {
 	dir := flag.String("dir", "", "where to put scratch data (default: the system's temporary directory)")
 	out := flag.String("json", "", "write the figures to this file too")
 	only := flag.String("only", "clone,import,nbd", "which benchmarks to run")
+	part := flag.String("part", "", "of blockstore: one part only, as it is called while it runs")
+	loop := flag.String("loop", "ext4", "of blockstore: file system to make on a loop device for it, ext4 or xfs; empty: use -dir as it is")
 	flag.Parse()
 	scratch, err := os.MkdirTemp(*dir, "goldstream-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	r := &run{dir: scratch, short: *short}
+	r := &run{dir: scratch, short: *short, loop: *loop, part: *part}
 	if err := r.prepare(ctx, *only != "blockstore"); err != nil {
 		return err
 	}
@@ -71,8 +75,8 @@ func benchmark(ctx context.Context) error {
 // 64 KiB to 4 MiB, and builds the program for those who run it.
 func (r *run) prepare(ctx context.Context, program bool) error {
 	r.image = filepath.Join(r.dir, "golden.raw")
-	if err := makeImage(r.image, 1<<30); err != nil || !program {
-		return err
+	if !program {
+		return makeImage(r.image, 1<<30)
 	}
 	for _, tool := range []string{"nbdkit", "qemu-nbd", "qemu-img", "fio", "cp", "sha256sum"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -86,7 +90,7 @@ func (r *run) prepare(ctx context.Context, program bool) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build goldstream: %w", err)
 	}
-	return nil
+	return makeImage(r.image, 1<<30)
 }
 
 // note tells what is going on, on standard error.
