@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"goldstream/jail":                      {},
 	"goldstream/disk":                      {},
 	"goldstream/attach":                    {},
+	"goldstream/fuse":                      {"goldstream/disk"},
 	"goldstream/cmd/goldstream-guest":      {"goldstream/attach", "goldstream/personalize/sandbox/guest"},
 	"goldstream/personalize/sandbox":       {"goldstream/jail", "goldstream/personalize/sandbox/guest", "goldstream/personalize/sandbox/wire"},
 	"goldstream/personalize/sandbox/guest": {"goldstream/personalize/sandbox/wire"},
@@ -33,8 +34,8 @@ var arrows = map[string][]string{
 	"goldstream/lifecycle/rules":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/store":           {"goldstream/lifecycle/model"},
 	"goldstream/api/v1":                    {"goldstream/blockstore"},
-	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/jail", "goldstream/nbd"},
-	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/jail", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox"},
+	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/nbd"},
+	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/fuse", "goldstream/jail", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox"},
 	"goldstream/cmd/demo":                  {},
 	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source"},
 }
@@ -43,6 +44,7 @@ var arrows = map[string][]string{
 var chosen = []string{
 	"github.com/cockroachdb/pebble/v2",
 	"github.com/elastic/go-seccomp-bpf",
+	"github.com/hanwen/go-fuse/v2",
 	"github.com/klauspost/compress",
 	"github.com/stretchr/testify",
 	"github.com/therootcompany/xz",

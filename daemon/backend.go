@@ -20,6 +20,8 @@ type backend struct {
 	// fence cuts NBD clients off a volume and keeps them off until lift is
 	// called; nil where there is no NBD server.
 	fence fenceFunc
+	// stopping ends when the daemon begins to stop, for what has no end of its own.
+	stopping context.Context
 }
 
 var _ v1.Backend = (*backend)(nil)

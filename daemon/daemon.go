@@ -64,6 +64,8 @@ type Daemon struct {
 	log     *slog.Logger
 	store   *blockstore.Store
 	tokens  *tokens
+	exports *exports
+	views   *views
 	started time.Time
 
 	imports, conversions slots
@@ -96,12 +98,16 @@ func Open(dir string, o Options) (*Daemon, error) {
 		return nil, errors.Join(fmt.Errorf("cannot empty the directory for uploads: %w", err), store.Close())
 	}
 	d := &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now(),
+		exports: newExports(store), views: newViews(store, o.Logger),
 		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}
 	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err == nil {
 		err = d.forgetGone(context.Background())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("export tokens: %w", err), store.Close())
+	}
+	if err := d.views.forget(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("snapshots of mounts: %w", err), store.Close())
 	}
 	return d, nil
 }

@@ -37,6 +37,7 @@ func (e *Embedded) Close() error {
 type apiServer struct {
 	srv    *http.Server
 	cancel context.CancelFunc // ends the context of every request
+	stop   context.CancelFunc // ends what lasts until the daemon stops
 	busy   sync.WaitGroup     // requests that are handled
 	done   chan struct{}      // closed when Serve has returned
 	err    error              // what it returned; valid after done
@@ -44,10 +45,11 @@ type apiServer struct {
 
 func (d *Daemon) serveAPI(l net.Listener, uris []string, srv *nbd.Server, fence fenceFunc) *apiServer {
 	ctx, cancel := context.WithCancel(context.Background())
-	api := v1.NewServer(&backend{Store: d.store, d: d, nbd: uris, clients: srv, fence: fence}, d.opts.Version, d.log)
+	stopping, stopLasting := context.WithCancel(context.Background())
+	api := v1.NewServer(&backend{Store: d.store, d: d, nbd: uris, clients: srv, fence: fence, stopping: stopping}, d.opts.Version, d.log)
 	api.BaseContext = func(net.Listener) context.Context { return ctx }
 	ctx, stop := context.WithCancelCause(ctx) // the one that BaseContext returns
-	a := &apiServer{srv: api, cancel: func() { stop(v1.ErrStopping); cancel() }, done: make(chan struct{})}
+	a := &apiServer{srv: api, cancel: func() { stop(v1.ErrStopping); cancel() }, stop: stopLasting, done: make(chan struct{})}
 	api.Handler = a.counted(api.Handler)
 	go func() {
 		defer close(a.done)
@@ -70,6 +72,7 @@ func (a *apiServer) counted(h http.Handler) http.Handler {
 // for their clean-up.
 func (a *apiServer) drain(ctx context.Context) error {
 	defer a.cancel()
+	a.stop()
 	err := a.srv.Shutdown(ctx)
 	if err != nil {
 		a.cancel()

@@ -48,15 +48,29 @@ func newExports(store *blockstore.Store) *exports {
 
 // bar keeps everybody from opening a volume until lift is called.
 func (e *exports) bar(volume string) (lift func()) {
-	add := func(n int) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if e.mu.barred[volume] += n; e.mu.barred[volume] == 0 {
-			delete(e.mu.barred, volume)
-		}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.barred[volume]++
+	return func() { e.unbar(volume) }
+}
+
+func (e *exports) unbar(volume string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mu.barred[volume]--; e.mu.barred[volume] == 0 {
+		delete(e.mu.barred, volume)
 	}
-	add(+1)
-	return func() { add(-1) }
+}
+
+// barAlone is bar, but only if nobody has barred the volume.
+func (e *exports) barAlone(volume string) (lift func(), ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mu.barred[volume] > 0 {
+		return nil, false
+	}
+	e.mu.barred[volume]++
+	return func() { e.unbar(volume) }, true
 }
 
 func (e *exports) isBarred(volume string) bool {
@@ -87,7 +101,7 @@ func (e *exports) open(ctx context.Context, name string) (*blockstore.Disk, erro
 	}
 	volume, epoch, started := strings.Cut(name, epochMark)
 	if e.isBarred(volume) {
-		return nil, fmt.Errorf("volume %q is being rolled back or mended: %w", volume, blockstore.ErrInUse)
+		return nil, fmt.Errorf("volume %q is being rolled back, mended or written through a mount: %w", volume, blockstore.ErrInUse)
 	}
 	disk, err := e.store.OpenVolume(ctx, volume)
 	if err != nil || !started {

@@ -125,7 +125,7 @@ func (r *running) closeListeners() {
 }
 
 func (r *running) serve(sock net.Listener) {
-	e := newExports(r.d.store)
+	e := r.d.exports
 	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall, SlowRequest: r.d.opts.SlowRequest, DiskOf: diskOf})
 	r.ends = make(chan error, len(r.lns))
 	for i, ln := range r.lns {

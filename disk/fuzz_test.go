@@ -46,7 +46,7 @@ func requireSound(t *testing.T, table *Table) {
 		require.GreaterOrEqual(t, p.Start, int64(table.SectorSize))
 		require.LessOrEqual(t, p.End(), table.Size)
 		for _, q := range table.Partitions[:i] {
-			if p.Number != q.Number && !p.extended() && !q.extended() {
+			if p.Number != q.Number && !p.Extended() && !q.Extended() {
 				require.False(t, p.Start < q.End() && q.Start < p.End(), "%d overlaps %d", p.Number, q.Number)
 			}
 		}

@@ -126,7 +126,7 @@ func (t *Table) growLogical(i int) {
 
 func (t *Table) extended() int {
 	for i, p := range t.Partitions {
-		if p.extended() && p.Number < firstLogical {
+		if p.Extended() && p.Number < firstLogical {
 			return i
 		}
 	}
@@ -137,7 +137,7 @@ func (t *Table) extended() int {
 func (t *Table) Last() (Partition, bool) {
 	var last Partition
 	for _, p := range t.Partitions {
-		if !(t.Scheme == MBR && p.extended()) && p.End() > last.End() {
+		if !(t.Scheme == MBR && p.Extended()) && p.End() > last.End() {
 			last = p
 		}
 	}

@@ -44,7 +44,7 @@ type mbrEntry struct {
 func (e mbrEntry) empty() bool { return e.id == 0 || e.count == 0 }
 
 func (e mbrEntry) extended() bool {
-	return e.count > 0 && Partition{ID: e.id}.extended()
+	return e.count > 0 && Partition{ID: e.id}.Extended()
 }
 
 func readMBR(r io.ReaderAt) (*mbr, error) {

@@ -39,8 +39,8 @@ type Partition struct {
 // End is the byte after the partition.
 func (p Partition) End() int64 { return p.Start + p.Size }
 
-// extended tells whether it holds logical partitions and no data.
-func (p Partition) extended() bool { return p.ID == 0x05 || p.ID == 0x0F || p.ID == 0x85 }
+// Extended tells whether a partition of an MBR holds logical ones and no data.
+func (p Partition) Extended() bool { return p.ID == 0x05 || p.ID == 0x0F || p.ID == 0x85 }
 
 // Table is a partition table. It is not safe for concurrent use.
 type Table struct {

@@ -17,6 +17,7 @@ type Backend interface {
 	TokenBackend
 	LossBackend
 	StoreBackend
+	MountBackend
 	Status(ctx context.Context) (Status, error)
 	// Connections lists the NBD clients and what they did.
 	Connections(ctx context.Context) (ConnectionList, error)

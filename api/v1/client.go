@@ -16,6 +16,7 @@ import (
 // Client talks to a daemon. It is safe for any number of goroutines.
 type Client struct {
 	http *http.Client
+	dial func(context.Context) (net.Conn, error)
 }
 
 // NewClient returns a client of the daemon at the socket path.
@@ -25,7 +26,7 @@ func NewClient(socket string) *Client {
 
 // NewClientDial returns a client whose connections dial makes.
 func NewClientDial(dial func(context.Context) (net.Conn, error)) *Client {
-	return &Client{http: &http.Client{Transport: &http.Transport{
+	return &Client{dial: dial, http: &http.Client{Transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableCompression: true,
 		WriteBufferSize:    256 << 10,

@@ -38,6 +38,7 @@
 //	POST   /v1/retired/{id}/restore    JSON {as}; id may be the name of one
 //	DELETE /v1/retired/{id}
 //	GET    /v1/usage
+//	POST   /v1/mounts                  JSON {write, uid, gid}; see mount.go       upgrade
 //
 // # Conventions
 //

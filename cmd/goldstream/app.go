@@ -42,6 +42,8 @@ func newApp(s streams) *cli.App {
 		connectionsCommand(),
 		attachCommand(),
 		detachCommand(),
+		mountCommand(),
+		unmountCommand(),
 		versionCommand(),
 		completionCommand(),
 	}

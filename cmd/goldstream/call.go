@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"text/tabwriter"
 
@@ -17,6 +19,7 @@ import (
 type call struct {
 	*cli.Context
 	ctx context.Context // ends with a signal
+	log *slog.Logger    // of the store, where this process opens it; may be nil
 	streams
 }
 
@@ -29,7 +32,8 @@ func runCall(c *cli.Context, action func(*call) error) error {
 		s.err = jsonLines{s.err}
 	}
 	err := action(&call{Context: c, ctx: ctx, streams: s})
-	if err != nil && ctx.Err() != nil {
+	var last *lasting
+	if err != nil && ctx.Err() != nil && !errors.As(err, &last) {
 		return errCancelled
 	}
 	return err

@@ -83,6 +83,7 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 	existed := err == nil
 	d, err := daemon.Open(dir, daemon.Options{
 		Version:   programVersion(),
+		Logger:    c.log,
 		MustExist: !create,
 	})
 	if err != nil {

@@ -6,6 +6,7 @@
 //	goldstream volume create|list|inspect|grow|set|delete|restore|purge|rollback
 //	goldstream snapshot create|list|delete|prune|export
 //	goldstream sandbox prepare|check
+//	goldstream mount|unmount DIR
 //	goldstream check|space|status|version|completion
 //
 // Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves
