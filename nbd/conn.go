@@ -61,7 +61,8 @@ type conn struct {
 	done chan struct{}
 
 	// What the handshake agreed on.
-	fixed      bool // the client speaks fixed newstyle
+	said       int64 // bytes of options so far
+	fixed      bool  // the client speaks fixed newstyle
 	noZeroes   bool
 	encrypted  bool
 	structured bool

@@ -65,6 +65,9 @@ func (c *conn) openGranted(ctx context.Context, name string, g Grant) (Device, e
 	err = c.confirmGrant(ctx, name, g)
 	if err == nil && !dev.ReadOnly() && !g.ReadOnly {
 		err = c.srv.awaitLeaving(ctx, c, g.Export)
+		if err == nil {
+			err = c.srv.mayOpen(g.Export)
+		}
 	}
 	if err == nil {
 		err = c.ctx.Err()

@@ -19,7 +19,9 @@ const (
 	maxOptionData  = readBufferSize
 	maxOptionDrain = 16 << 20
 	// maxOptions bounds a handshake. Listing tools send two for each export.
-	maxOptions = 4096
+	maxOptions = 32 << 10
+	// maxHandshake bounds it, in bytes of options.
+	maxHandshake = 2 * maxOptionDrain
 	// listsAtOnce bounds the lists of exports in the making.
 	listsAtOnce = 4
 )
@@ -110,6 +112,9 @@ func (c *conn) nextOption(ctx context.Context) (ready bool, err error) {
 		return false, errors.New("bad magic in an option")
 	}
 	option, length := be.Uint32(head[8:]), be.Uint32(head[12:])
+	if c.said += optionHeaderSize + int64(length); c.said > maxHandshake {
+		return false, fmt.Errorf("a handshake of more than %d bytes", maxHandshake)
+	}
 	if length > maxOptionData {
 		return false, c.refuseLongOption(option, length)
 	}

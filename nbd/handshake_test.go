@@ -256,6 +256,21 @@ func TestHugeOptionCloses(t *testing.T) {
 	w.closed()
 }
 
+// A handshake has so many bytes, whether they are looked at or not.
+func TestEndlessHandshakeCloses(t *testing.T) {
+	_, path := serveMem(t)
+	w := greeted(t, path, 3)
+	for range maxHandshake/maxOptionDrain - 1 {
+		go func() { _, _ = w.Write(optionBytes(77, make([]byte, maxOptionDrain))) }()
+		w.expect(77, repErrTooBig)
+	}
+	w.send(optionBytes(77, nil))
+	w.expect(77, repErrUnsup)
+	_, _ = w.Write(optionBytes(77, make([]byte, maxOptionDrain)))
+	rest, _ := io.ReadAll(w)
+	require.Empty(t, rest)
+}
+
 func TestTooManyOptionsClose(t *testing.T) {
 	_, path := serveMem(t)
 	w := greeted(t, path, 3)
@@ -274,33 +289,6 @@ func TestHandshakeDeadline(t *testing.T) {
 	w.read(greetingSize)
 	w.closed()
 	require.Eventually(t, func() bool { return s.ActiveConnections() == 0 }, 5*time.Second, time.Millisecond)
-}
-
-// A client that is cut after any byte of a handshake leaves nothing behind.
-func TestCutAtEveryByte(t *testing.T) {
-	d := newMemDevice(1 << 20)
-	s, path, _ := startServer(t, exportMap{"disk": d}, Options{})
-	script := bytes.Join([][]byte{
-		{0, 0, 0, 3}, optionBytes(optStructuredReply, nil), optionBytes(77, []byte("xyz")),
-		optionBytes(optSetMeta, metaData("disk", baseAllocation)), optionBytes(optGo, goData("disk", 3)),
-		requestBytes(cmdWrite, 0, 1, 0, 8), []byte("12345678"), requestBytes(cmdRead, 0, 2, 0, 8),
-	}, nil)
-	for i := range 2 * (len(script) + 1) {
-		nc, err := net.Dial("unix", path)
-		require.NoError(t, err)
-		_, err = nc.Write(script[:i/2])
-		require.NoError(t, err)
-		if i%2 == 0 { // cut one way only: wait for the server's end
-			require.NoError(t, nc.(*net.UnixConn).CloseWrite())
-			_, err = io.Copy(io.Discard, nc)
-			require.NoError(t, err)
-		}
-		require.NoError(t, nc.Close())
-	}
-	require.Eventually(t, func() bool { return s.ActiveConnections() == 0 }, 10*time.Second, time.Millisecond)
-	require.Zero(t, s.InUse("disk"))
-	require.Zero(t, s.budget.held())
-	require.Positive(t, d.closes.Load())
 }
 
 type brokenExports struct{ err error }

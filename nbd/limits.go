@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"errors"
+	"fmt"
 	"net"
 )
 
@@ -30,6 +31,15 @@ func (s *Server) mayConnectLocked(host string) error {
 		return errTooManyOfPeer
 	}
 	return nil
+}
+
+// mayOpen says whether an export, which the caller has opened and counted, may
+// have one more connection that writes to it.
+func (s *Server) mayOpen(export string) error {
+	if s.InUse(export) <= s.o.MaxPerExport {
+		return nil
+	}
+	return &Refusal{fmt.Sprintf("%d connections have the export open, and no more may; the server ends them once their clients are gone", s.o.MaxPerExport)}
 }
 
 // enterLocked counts a connection that is let in. It is in the handshake.

@@ -28,6 +28,11 @@ type Options struct {
 	// not count. Default a quarter of MaxConnections.
 	MaxPerAddress int
 
+	// MaxPerExport bounds those that have one export open, unless they cannot
+	// write to it: a server that attaches its disk again and again, and leaves
+	// the old connections behind, must not take what others need. Default 256.
+	MaxPerExport int
+
 	// MaxInFlight bounds the requests of one connection that were read and
 	// not yet answered. Default 128.
 	MaxInFlight int
@@ -90,6 +95,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxConnections, 4096)
 	setDefault(&o.MaxHandshakes, max(1, o.MaxConnections/2))
 	setDefault(&o.MaxPerAddress, max(1, o.MaxConnections/4))
+	setDefault(&o.MaxPerExport, 256)
 	setDefault(&o.MaxInFlight, 128)
 	setDefault(&o.MaxInFlightBytes, 32<<20)
 	setDefault(&o.MaxBytes, 1<<30)
