@@ -19,7 +19,7 @@ type run struct {
 	dir    string // scratch, removed at the end
 	short  bool
 	loop   string // file system of a loop device for blockstore; "": none
-	part   string // of the block store's bars; "": all
+	part   string // of the block store's bars, or in the name of NBD's rows; "": all
 	binary string // goldstream, built for the run
 	image  string // raw golden image
 	report report
@@ -39,7 +39,7 @@ func benchmark(ctx context.Context) error {
 	dir := flag.String("dir", "", "where to put scratch data (default: the system's temporary directory)")
 	out := flag.String("json", "", "write the figures to this file too")
 	only := flag.String("only", "clone,import,nbd", "which benchmarks to run")
-	part := flag.String("part", "", "of blockstore: one part only, as it is called while it runs")
+	part := flag.String("part", "", "of blockstore: one part only, as it is called while it runs; of nbd: the rows whose name contains this")
 	loop := flag.String("loop", "ext4", "of blockstore: file system to make on a loop device for it, ext4 or xfs; empty: use -dir as it is")
 	flag.Parse()
 	scratch, err := os.MkdirTemp(*dir, "goldstream-bench-")

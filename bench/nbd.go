@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,9 @@ func (r *run) nbd(ctx context.Context) error {
 		return err
 	}
 	for _, w := range workloads {
+		if !strings.Contains(w.what, r.part) {
+			continue
+		}
 		note("nbd: %s", w.what)
 		if err := r.compare(ctx, f, w); err != nil {
 			return err
