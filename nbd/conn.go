@@ -87,8 +87,7 @@ type conn struct {
 	role    readerRole
 	ended   chan error // from a reader that took over: why transmission ended
 	wg      sync.WaitGroup
-	// c.work and c.pumpRest, made once so that starting them allocates nothing.
-	workFn, pumpFn func()
+	pumpFn  func() // c.pumpRest, made once so that starting it allocates nothing
 
 	stalls          stalls
 	stalling        atomic.Int64 // requests that wait for room
@@ -163,7 +162,7 @@ func (c *conn) begin() {
 	q.room = sync.NewCond(&q.mu)
 	q.broke = c.broke
 	c.jobs.init(o.ConnectionWorkers)
-	c.workFn, c.pumpFn = c.work, c.pumpRest
+	c.pumpFn = c.pumpRest
 	c.ended = make(chan error, 1)
 	c.role.timer = time.AfterFunc(time.Hour, c.superviseReader)
 	c.role.timer.Stop()

@@ -12,6 +12,7 @@ import (
 // feed lets a server talk to a client that sends input and hangs up.
 func feed(t *testing.T, input []byte) {
 	s := NewServer(exportMap{"disk": newMemDevice(1 << 16)}, Options{HandshakeTimeout: time.Second})
+	defer s.Close()
 	ours, theirs := net.Pipe()
 	s.admit(&listener{}, theirs)
 	read := make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,19 +99,21 @@ func (r *reader) read() (int, error) {
 func (r *reader) tryRead(fd uintptr) bool {
 	r.hold()
 	for {
-		n, err := unix.Read(int(fd), r.buf[r.w:])
+		// It cannot block: the scheduler need not be told.
+		p := r.buf[r.w:]
+		n, _, errno := syscall.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 		switch {
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err == unix.EAGAIN:
+		case errno == unix.EAGAIN:
 			r.release()
 			return false
-		case err != nil:
-			r.err = os.NewSyscallError("read", err)
+		case errno != 0:
+			r.err = os.NewSyscallError("read", errno)
 		case n == 0:
 			r.err = io.EOF
 		default:
-			r.n = n
+			r.n = int(n)
 		}
 		return true
 	}

@@ -21,6 +21,7 @@ type Server struct {
 	listing chan struct{} // one for each list of exports in the making
 	slots   chan struct{} // one for each device call that may wait
 
+	crew      crew
 	longSlots chan struct{} // one for each of them that may be long (worker.go)
 
 	made          time.Time
@@ -53,7 +54,7 @@ type listener struct {
 	o ListenerOptions
 }
 
-// NewServer returns a server of what exports finds.
+// NewServer returns a server of what exports finds. Shutdown or Close ends it.
 func NewServer(exports Exports, o Options) *Server {
 	o = o.withDefaults()
 	s := &Server{o: o, exports: exports, finishTimeout: finishTimeout, made: time.Now()}
@@ -61,6 +62,7 @@ func NewServer(exports Exports, o Options) *Server {
 	s.listing = make(chan struct{}, listsAtOnce)
 	s.slots = make(chan struct{}, o.IOWorkers)
 	s.longSlots = make(chan struct{}, max(1, o.IOWorkers*3/4))
+	s.crew.init()
 	s.mu.listeners = make(map[*listener]struct{})
 	s.mu.conns = make(map[*conn]string)
 	s.mu.inUse = make(map[string]*use)

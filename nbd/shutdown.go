@@ -14,7 +14,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	done := make(chan struct{})
 	go func() {
-		s.wg.Wait()
+		s.wait()
 		close(done)
 	}()
 	select {
@@ -34,8 +34,15 @@ func (s *Server) Close() error {
 	for _, c := range s.stop() {
 		c.kill()
 	}
-	s.wg.Wait()
+	s.wait()
 	return nil
+}
+
+// wait waits for the connections, and then for the workers, which nobody sends
+// any more.
+func (s *Server) wait() {
+	s.wg.Wait()
+	s.crew.wg.Wait()
 }
 
 // stop closes the listeners and returns the connections, which are now the
@@ -43,7 +50,10 @@ func (s *Server) Close() error {
 func (s *Server) stop() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.closing = true
+	if !s.mu.closing {
+		s.mu.closing = true
+		close(s.crew.end)
+	}
 	for l := range s.mu.listeners {
 		_ = l.Close()
 	}

@@ -24,7 +24,7 @@ func (c *conn) work() {
 
 func (c *conn) startWorker() {
 	c.wg.Add(1)
-	go c.workFn()
+	c.srv.crew.send(c)
 }
 
 // sendReplies has the replies so far written. With more jobs waiting another
