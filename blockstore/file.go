@@ -261,9 +261,14 @@ func (f *osFile) TryReadAt(p []byte, off int64) bool {
 	return errno == 0 && int(n) == len(p)
 }
 
+// maxWrite is the longest write to a file, in bytes. The kernel keeps what one
+// call wrote in folios as large as the call (ext4 from Linux 6.16), and then each
+// small write, and each sync after it, looks at every block of its folio.
+const maxWrite = 64 << 10
+
 func (f *osFile) WriteAt(p []byte, off int64) error {
 	for len(p) > 0 {
-		n, err := unix.Pwrite(f.fd, p, off)
+		n, err := unix.Pwrite(f.fd, p[:min(len(p), maxWrite)], off)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:

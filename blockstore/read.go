@@ -148,7 +148,7 @@ func (r reader) piece(own *ownPage, base *page, off int64, length int) (*layer, 
 }
 
 // tryPieces bounds how scattered a read may be to be tried without waiting.
-const tryPieces = 8
+const tryPieces = 64
 
 // tryRead is read if maps and data are in memory.
 func (r reader) tryRead(p []byte, off int64) bool {
