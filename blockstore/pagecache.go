@@ -103,9 +103,10 @@ func (c *pageCache) charge(n int64) {
 }
 
 // sweepLocked drops pages until the budget is met. One is spared: its user has
-// just asked for it.
+// just asked for it. The changes of pages that are gone may be what exceeds the
+// budget, for a moment, so that no page is left to drop.
 func (c *pageCache) sweepLocked(spared cacheable, tries int) {
-	for ; c.bytes.Load() > c.budget && tries > 0; tries-- {
+	for ; c.bytes.Load() > c.budget && tries > 0 && len(c.mu.clock) > 0; tries-- {
 		if c.mu.hand >= len(c.mu.clock) {
 			c.mu.hand = 0
 		}

@@ -156,3 +156,27 @@ func TestPageBytesAreHonest(t *testing.T) {
 		runtime.KeepAlive(views)
 	}
 }
+
+// TestChangesAloneExceedTheBudget: a commit makes pages droppable before the
+// memory of their changes is given back, and another one sweeps in between.
+func TestChangesAloneExceedTheBudget(t *testing.T) {
+	c := &pageCache{budget: 100 << 10}
+	own := newOwnTable(c, 1<<30)
+	var pages []*ownPage
+	for region := range uint32(3) {
+		p := new(ownPage)
+		require.True(t, own.put(region, nil, p))
+		p.used.Store(false)
+		pages = append(pages, p)
+	}
+	c.charge(c.budget + changesBytes)
+	require.Empty(t, c.mu.clock)
+	require.True(t, c.crowded.Load())
+	for region, p := range pages {
+		require.Nil(t, own.table.get(uint32(region)))
+		require.False(t, p.acquire())
+	}
+	c.charge(-c.budget - changesBytes)
+	require.Zero(t, c.bytes.Load())
+	require.False(t, c.crowded.Load())
+}
