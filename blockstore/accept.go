@@ -194,19 +194,29 @@ func (a *acceptor) run(ctx context.Context, requestID string) error {
 
 // intents returns what the ring says, if it is of this boot of the host: one
 // that a power loss has left may lack its newest entries, and proves nothing.
+// Its sequence numbers are used up all the same: the removal of the ring is not
+// synced, and the next power loss may bring it back.
 func (a *acceptor) intents() (entries []intent, seq uint64, err error) {
 	v := a.v
 	lineage := v.top.Load().layer.id.lineage
 	if seq, err = v.s.flushedSeq(lineage); err != nil {
 		return nil, 0, err
 	}
+	if entries, _, _, err = v.intents(seq); err != nil {
+		return nil, 0, err
+	}
 	var mark openMark
 	found, err := v.s.getJSON(lineageKey(prefixOpen, lineage), &mark)
-	if err != nil || !found || mark.Boot != v.s.o.bootID || mark.Boot == unknownBoot {
-		return nil, seq, err
+	if err != nil {
+		return nil, 0, err
 	}
-	entries, _, _, err = v.intents(seq)
-	return entries, seq, err
+	if !found || mark.Boot != v.s.o.bootID || mark.Boot == unknownBoot {
+		for _, e := range entries {
+			seq = max(seq, e.seq)
+		}
+		entries = nil
+	}
+	return entries, seq, nil
 }
 
 // openFiles opens the layer's files, syncs them and drops what the kernel has

@@ -62,3 +62,58 @@ func TestAFailedWriteIsNotBroughtBack(t *testing.T) {
 	require.True(t, isZeroLong(readAll(t, v)))
 	finish(t, s, v)
 }
+
+// TestARingThatComesBack: a loss is accepted after a power loss, and the next
+// one undoes the removal of the ring. What that says was given up.
+func TestARingThatComesBack(t *testing.T) {
+	d := newHost(1)
+	s, err := Open(crashDir, simOptions(d))
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	v := openVolume(t, s, "v")
+	require.NoError(t, v.WriteAt(ctx, block(1), 0, true))
+	require.NoError(t, v.WriteAt(ctx, block(2), 2*BlockSize, false))
+	require.NoError(t, v.Trim(ctx, 0, BlockSize, false))
+	d.inject(&simFault{ops: simSync, below: "/layers", err: unix.EIO})
+	require.ErrorIs(t, v.Flush(ctx), ErrFailed)
+	d.mu.Lock() // the kernel writes the ring back
+	dir, _, ring, err := d.find(s.ringPath(v.v.entry.lineage.id))
+	require.NoError(t, err)
+	for _, m := range ring.maps {
+		m.absorb()
+	}
+	ring.sync()
+	dir.sync()
+	d.mu.Unlock()
+	d = d.crash(true)
+	s.kill()
+
+	o := simOptions(d)
+	o.bootID = "2"
+	s, err = Open(crashDir, o)
+	require.NoError(t, err)
+	_, err = s.AcceptLoss(ctx, "v", "")
+	require.NoError(t, err)
+	v = openVolume(t, s, "v")
+	require.NoError(t, v.WriteAt(ctx, block(5), 0, true))
+	came := 0
+	for seed := range uint64(60) {
+		d.mu.Lock()
+		next := d.branchLocked(true)
+		d.mu.Unlock()
+		if b, err := (simFS{next}).ReadFile(s.ringPath(v.v.entry.lineage.id)); err == nil && len(b) == ringSize {
+			came++
+		}
+		o := simOptions(next)
+		o.bootID = "3"
+		s, err := Open(crashDir, o)
+		require.NoError(t, err)
+		v := openVolume(t, s, "v")
+		require.EqualValues(t, 5, firstByte(t, v, 0), "branch %d", seed)
+		finish(t, s, v)
+	}
+	require.Positive(t, came, "it never came back")
+	d.crash(false)
+	s.kill()
+}
