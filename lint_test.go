@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"goldstream/lifecycle/model":           {"goldstream/personalize", "goldstream/personalize/attribute"},
 	"goldstream/lifecycle/rules":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/store":           {"goldstream/lifecycle/model"},
+	"goldstream/lifecycle/task":            {},
 	"goldstream/api/v1":                    {"goldstream/blockstore"},
 	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/nbd"},
 	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/fuse", "goldstream/jail", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox"},

@@ -37,4 +37,5 @@
 //	c CLAIM            URI of the owner
 //	b TO 00 FROM       FROM references TO; empty
 //	a sequence8        entry of the audit trail, JSON; big endian
+//	j ID               record of the journal of tasks; its format is package task's
 package store

@@ -12,6 +12,7 @@ const (
 	prefixClaim     = 'c'
 	prefixReference = 'b'
 	prefixAudit     = 'a'
+	prefixJournal   = 'j'
 )
 
 var formatKey = []byte("F")

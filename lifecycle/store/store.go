@@ -75,17 +75,19 @@ func (s *Store) update(ctx context.Context, cause Cause, fn func(tx *Tx) error) 
 	if err == nil {
 		err = ctx.Err()
 	}
-	if err == nil {
+	if err == nil && len(tx.changes) > 0 {
 		err = tx.audit(cause)
 	}
-	if err != nil || len(tx.changes) == 0 {
+	if err != nil || len(tx.changes) == 0 && !tx.journal {
 		_ = batch.Close()
 		return err
 	}
 	if err := s.commit(batch); err != nil {
 		return err
 	}
-	s.seq = tx.seq
+	if len(tx.changes) > 0 {
+		s.seq = tx.seq
+	}
 	for _, done := range tx.after {
 		done()
 	}

@@ -22,6 +22,7 @@ type Tx struct {
 	Reader
 	batch   *pebble.Batch
 	changes []Change
+	journal bool     // records of the journal are in the batch
 	after   []func() // what callers' resources learn once it is durable
 	now     time.Time
 	seq     uint64

@@ -1,0 +1,142 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Run is a task for its own steps.
+type Run struct {
+	e    steward
+	t    *entry
+	id   string
+	step string
+	undo bool
+}
+
+// steward is the part of an engine that a Run needs.
+type steward interface {
+	with(func())
+	log(t *entry, step, text string)
+	progress(t *entry, share float64)
+}
+
+// ID names the task.
+func (r *Run) ID() string { return r.id }
+
+// RequestID names this step of this task: the same after a kill, and another
+// for Undo.
+func (r *Run) RequestID() string {
+	if r.undo {
+		return r.id + "/undo/" + r.step
+	}
+	return r.id + "/" + r.step
+}
+
+// Fence is higher than that of all runs that began before.
+func (r *Run) Fence() (fence uint64) {
+	r.e.with(func() { fence = r.t.rec.Fence })
+	return fence
+}
+
+// Input decodes what the task was submitted with.
+func (r *Run) Input(v any) error {
+	var b []byte
+	r.e.with(func() { b = r.t.rec.Input })
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("the input of task %s cannot be read: %w", r.id, err)
+	}
+	return nil
+}
+
+// Put keeps data for later steps and runs. It is durable when the step is done.
+func (r *Run) Put(name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	r.e.with(func() {
+		if r.t.rec.Data == nil {
+			r.t.rec.Data = map[string]json.RawMessage{}
+		}
+		r.t.rec.Data[name] = b
+	})
+	return nil
+}
+
+// Get reads what was put, and tells whether it was.
+func (r *Run) Get(name string, v any) (bool, error) {
+	var b json.RawMessage
+	r.e.with(func() { b = r.t.rec.Data[name] })
+	if b == nil {
+		return false, nil
+	}
+	return true, json.Unmarshal(b, v)
+}
+
+// Result is what the task shows when it is completed.
+func (r *Run) Result(v any) error {
+	b, err := json.Marshal(v)
+	if err == nil {
+		r.e.with(func() { r.t.rec.Result = b })
+	}
+	return err
+}
+
+// Hide has all log lines and messages from now on pass through f, which masks
+// secrets. It is forgotten at a kill: each run sets it again.
+func (r *Run) Hide(f func(string) string) { r.e.with(func() { r.t.hide = f }) }
+
+// Logf adds lines to the task's log.
+func (r *Run) Logf(format string, args ...any) {
+	r.e.log(r.t, r.step, fmt.Sprintf(format, args...))
+}
+
+// Log is a writer of the task's log. Lines are shown once they are complete;
+// Close shows the last.
+func (r *Run) Log() *LogWriter { return &LogWriter{r: r} }
+
+// Progress tells how much of the step is done, from 0 to 1.
+func (r *Run) Progress(share float64) { r.e.progress(r.t, share) }
+
+// LogWriter is not safe for concurrent use.
+type LogWriter struct {
+	r    *Run
+	rest strings.Builder
+}
+
+// Write never fails.
+func (w *LogWriter) Write(p []byte) (int, error) {
+	for _, b := range p {
+		if b == '\n' || w.rest.Len() >= maxLineSize {
+			w.r.Logf("%s", w.rest.String())
+			w.rest.Reset()
+		}
+		if b != '\n' {
+			w.rest.WriteByte(b)
+		}
+	}
+	return len(p), nil
+}
+
+// Close shows a last line that has no end.
+func (w *LogWriter) Close() error {
+	if w.rest.Len() > 0 {
+		w.r.Logf("%s", w.rest.String())
+		w.rest.Reset()
+	}
+	return nil
+}
+
+// call runs a step's function and makes an error of a panic: other servers'
+// disks are served by this process.
+func call[Tx any](ctx context.Context, r *Run, f func(context.Context, *Run) (Commit[Tx], error)) (also Commit[Tx], err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicked{p, stack()}
+		}
+	}()
+	return f(ctx, r)
+}
