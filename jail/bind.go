@@ -79,11 +79,11 @@ func makeTree(f *os.File, info os.FileInfo, b Bind, who identity, m mountOrder) 
 		return nil, err
 	}
 	file := os.NewFile(uintptr(tree), f.Name())
-	if b.AsOwner && !readableByOthers(info) {
+	if b.AsOwner && !openToOthers(info, b.Writable) {
 		if err := mapOwner(tree, info, who); err != nil {
 			_ = file.Close()
-			return nil, fmt.Errorf("uid %d must read %s, which only its owner may, and mapping the owner failed: %w; "+
-				"move the file to ext4, xfs or btrfs, or make it readable by others", who.uid, f.Name(), err)
+			return nil, fmt.Errorf("uid %d must open %s, which only its owner may, and mapping the owner failed: %w; "+
+				"move the file to ext4, xfs or btrfs, or open its mode to others", who.uid, f.Name(), err)
 		}
 	}
 	if err := restrict(tree, m); err != nil {
@@ -93,7 +93,13 @@ func makeTree(f *os.File, info os.FileInfo, b Bind, who identity, m mountOrder) 
 	return file, nil
 }
 
-func readableByOthers(info os.FileInfo) bool { return info.Mode().Perm()&0o004 != 0 }
+func openToOthers(info os.FileInfo, writable bool) bool {
+	want := os.FileMode(0o004)
+	if writable {
+		want = 0o006
+	}
+	return info.Mode().Perm()&want == want
+}
 
 // openTree clones the mount of one file, or of a directory with all below,
 // into a detached mount (open_tree, kernel 5.2). Taking the mount from an open

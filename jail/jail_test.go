@@ -126,6 +126,14 @@ func TestOwnersFileIsReadableOnlyAsOwner(t *testing.T) {
 	assert.Equal(t, uint32(os.Getuid()), info.Sys().(*syscall.Stat_t).Uid)
 }
 
+// A file that others may read but not write is the owner's to write.
+func TestOwnersFileIsWritableAsOwner(t *testing.T) {
+	file := tempFile(t, "disk", "golden", 0o644)
+	s := helperSpec(t, "write", "/f")
+	s.Binds = append(s.Binds, Bind{Host: file, Target: "/f", Writable: true, AsOwner: true})
+	assert.Equal(t, "/f: <nil>", runSpec(t, s).out)
+}
+
 // The bind shows the file that was opened, or nothing; never what its path
 // names later.
 func TestBindFollowsTheOpenFile(t *testing.T) {

@@ -50,7 +50,7 @@ type Bind struct {
 
 	// AsOwner makes the file look as if the jail owned it, by an idmapped
 	// mount (kernel 5.12, not every file system; needs privileges). It only
-	// acts on files that the jail could not read otherwise.
+	// acts on files that the jail could not read otherwise, or not write.
 	AsOwner bool
 
 	device bool // leave device nodes usable

@@ -44,8 +44,8 @@ type request struct {
 // defaultOutput bounds what a call keeps in memory.
 const defaultOutput = 16 << 20
 
-// ErrTooLong is output over its limit. The cell is killed: the guest would not
-// stop by itself.
+// ErrTooLong is output over its limit. The cell is killed where the guest would
+// not stop by itself.
 var ErrTooLong = errors.New("the output is too long")
 
 // call carries out one request. Its error is an *Error, or the cell is dead:

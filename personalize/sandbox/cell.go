@@ -118,6 +118,7 @@ func launch(ctx context.Context, cfg Config) (*Cell, error) {
 	}
 	defer fromGuest.w.Close()
 	c := &Cell{cfg: cfg, link: newLink(toGuest.w), turn: make(chan struct{}, 1), done: make(chan struct{})}
+	c.link.readOnly = cfg.ReadOnly
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.console = &console{panicked: func() { c.cancel(errPanicked) }}
 	spec := jailSpec(cfg)
@@ -147,7 +148,7 @@ func (c *Cell) run(deadline time.Duration, toGuest, fromGuest *os.File) {
 	received, abandon := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(received)
-		if err := c.link.receive(fromGuest, abandon); errors.Is(err, wire.ErrProtocol) {
+		if err := c.link.receive(fromGuest, abandon); errors.Is(err, wire.ErrProtocol) || errors.Is(err, errReadOnly) {
 			c.mu.Lock()
 			c.reason = err
 			c.mu.Unlock()

@@ -24,7 +24,11 @@ const twoPartitions = "label: gpt\nsize=4MiB\nsize=8MiB\n"
 // byte of the line, survives a failed input, and ends in order.
 func TestCell(t *testing.T) {
 	disk := makeDisk(t, 32<<20, twoPartitions)
+	_, err := tools()
+	require.NoError(t, err)
+	began := time.Now()
 	c := start(t, Config{Disk: disk})
+	t.Logf("booted in %v", time.Since(began))
 	ctx := patience(t)
 	list, err := c.Devices(ctx)
 	require.NoError(t, err)
@@ -38,6 +42,7 @@ func TestCell(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", ""}, results)
 	require.True(t, bytes.Equal(in, out.Bytes()), "the line changed what it passed")
+	t.Logf("echoed after %v", time.Since(began))
 
 	broken := io.MultiReader(bytes.NewReader(in[:5000]), brokenReader{})
 	_, err = c.call(ctx, request{op: wire.OpEcho, input: broken, output: io.Discard})

@@ -4,48 +4,180 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strconv"
+	"io"
 	"strings"
 
 	"goldstream/personalize/sandbox/wire"
 )
 
-// Device is the disk, one of its partitions, or a logical volume.
+// Device is the disk or one of its partitions.
 type Device struct {
-	Path string // /dev/sda, /dev/sda1, /dev/VG/LV
+	Path string // /dev/sda, /dev/sda1
 	Size int64  // bytes
 }
 
 // Devices lists the disk and its partitions, the disk first.
 func (c *Cell) Devices(ctx context.Context) ([]Device, error) {
-	fields, err := c.list(ctx, wire.OpDevices, 2)
-	if err != nil {
-		return nil, err
-	}
+	fields, err := c.rows(ctx, wire.OpDevices, 2)
 	var list []Device
+	n := numbers{err: err}
 	for ; len(fields) > 0; fields = fields[2:] {
-		size, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%w: a size of %q", wire.ErrProtocol, printable(fields[1]))
-		}
-		list = append(list, Device{Path: fields[0], Size: size})
+		list = append(list, Device{Path: fields[0], Size: int64(n.parse(fields[1], 10))})
 	}
-	return list, nil
+	return list, n.err
 }
 
-// list makes a call whose output is rows of NUL-terminated fields.
-func (c *Cell) list(ctx context.Context, op wire.Op, columns int, args ...string) ([]string, error) {
+// Filesystem is what a partition, a logical volume, or a disk without partitions
+// holds.
+type Filesystem struct {
+	Device string `json:"device"` // /dev/sda1, /dev/GROUP/VOLUME
+	Type   string `json:"type"`   // ext4, xfs, btrfs, vfat, swap, LVM2_member …, unknown
+	Label  string `json:"label,omitempty"`
+	UUID   string `json:"uuid,omitempty"`
+	Size   int64  `json:"size"` // of the device, in bytes
+}
+
+// Filesystems lists them. Logical volumes are activated for it.
+func (c *Cell) Filesystems(ctx context.Context) ([]Filesystem, error) {
+	fields, err := c.rows(ctx, wire.OpFilesystems, 5)
+	var list []Filesystem
+	n := numbers{err: err}
+	for ; len(fields) > 0; fields = fields[5:] {
+		list = append(list, Filesystem{
+			Device: printable(fields[0]), Type: printable(fields[1]), Label: printable(fields[2]), UUID: printable(fields[3]),
+			Size: int64(n.parse(fields[4], 10)),
+		})
+	}
+	return list, n.err
+}
+
+// MountMode says what a mount may write.
+type MountMode string
+
+// The modes.
+const (
+	ReadWrite MountMode = "rw"
+	ReadOnly  MountMode = "ro"   // a journal is replayed, unless the disk is read-only
+	Peek      MountMode = "peek" // nothing, not even a journal: as the disk lies there
+)
+
+// Mount mounts a device on a directory of the disk's tree, the first one on "/",
+// with further options of the file system's, and returns its type.
+func (c *Cell) Mount(ctx context.Context, device, dir string, mode MountMode, options string) (string, error) {
+	return c.one(ctx, wire.OpMount, device, dir, string(mode), options)
+}
+
+// Unmount unmounts a directory or device. An error may mean lost writes.
+func (c *Cell) Unmount(ctx context.Context, what string) error {
+	return c.do(ctx, wire.OpUnmount, what)
+}
+
+// UnmountAll unmounts what is mounted, the last one first.
+func (c *Cell) UnmountAll(ctx context.Context) error { return c.do(ctx, wire.OpUnmountAll) }
+
+// Mounted is one mount.
+type Mounted struct{ Device, Dir, Type string }
+
+// Mounts lists what is mounted, the first one first.
+func (c *Cell) Mounts(ctx context.Context) ([]Mounted, error) {
+	fields, err := c.rows(ctx, wire.OpMounts, 3)
+	var list []Mounted
+	for ; len(fields) > 0; fields = fields[3:] {
+		list = append(list, Mounted{fields[0], fields[1], fields[2]})
+	}
+	return list, err
+}
+
+// Grow makes the file system mounted on dir as large as its device, and returns its
+// size before and after, in bytes.
+func (c *Cell) Grow(ctx context.Context, dir string) (before, after int64, err error) {
+	f, err := c.call(ctx, request{op: wire.OpGrow, args: []string{dir}})
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(f) != 2 {
+		return 0, 0, fmt.Errorf("grow: %w: %d results", wire.ErrProtocol, len(f))
+	}
+	n := numbers{}
+	return int64(n.parse(f[0], 10)), int64(n.parse(f[1], 10)), n.err
+}
+
+// LVM runs a program of LVM (vgs, lvs, vgrename, vgchange, lvextend …) and returns
+// what it printed.
+func (c *Cell) LVM(ctx context.Context, args ...string) (string, error) {
 	var out bytes.Buffer
-	if _, err := c.call(ctx, request{op: op, args: args, output: &out}); err != nil {
-		return nil, err
+	_, err := c.call(ctx, request{op: wire.OpLVM, args: args, output: &out})
+	return out.String(), err
+}
+
+// FSInfo is statvfs(3).
+type FSInfo struct {
+	BlockSize, Blocks, Free, Available, Files, FreeFiles, NameMax uint64
+}
+
+// StatFS looks at the file system that a path is on.
+func (c *Cell) StatFS(ctx context.Context, path string) (FSInfo, error) {
+	f, err := c.call(ctx, request{op: wire.OpStatFS, args: []string{path}})
+	if err != nil {
+		return FSInfo{}, err
 	}
-	if out.Len() == 0 {
-		return nil, nil
+	if len(f) != 8 {
+		return FSInfo{}, fmt.Errorf("statvfs: %w: %d results", wire.ErrProtocol, len(f))
 	}
-	text, ended := strings.CutSuffix(out.String(), "\x00")
-	fields := strings.Split(text, "\x00")
-	if !ended || len(fields)%columns != 0 {
-		return nil, fmt.Errorf("%v: %w: a list with a part of a row", op, wire.ErrProtocol)
+	n := numbers{}
+	p := func(i int) uint64 { return n.parse(f[i], 10) }
+	return FSInfo{p(1), p(2), p(3), p(4), p(5), p(6), p(7)}, n.err
+}
+
+// ExitError is a program of the disk that did not end with status 0.
+type ExitError struct {
+	Program string
+	Status  int // -1 after a signal
+	Signal  int
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != 0 {
+		return fmt.Sprintf("%s was ended by signal %d", e.Program, e.Signal)
 	}
-	return fields, nil
+	return fmt.Sprintf("%s ended with status %d", e.Program, e.Status)
+}
+
+// Command runs a program of the disk in the disk's tree, as its root, without a
+// network. What it leaves running is ended. Its output goes to the two writers, at
+// most limit bytes of both; more is ErrTooLong, and the cell's end.
+func (c *Cell) Command(ctx context.Context, stdout, stderr io.Writer, limit int64, argv ...string) error {
+	if len(argv) == 0 {
+		return fmt.Errorf("command: say which program")
+	}
+	f, err := c.call(ctx, request{op: wire.OpRun, args: append([]string{"/"}, argv...), output: stdout, stderr: stderr, limit: limit})
+	if err != nil {
+		return err
+	}
+	if len(f) != 2 {
+		return fmt.Errorf("command: %w: %d results", wire.ErrProtocol, len(f))
+	}
+	if f[0] == "0" {
+		return nil
+	}
+	n := numbers{}
+	exit := &ExitError{Program: argv[0], Status: -1}
+	if f[1] != "" {
+		exit.Signal = int(n.parse(f[1], 10))
+	} else {
+		exit.Status = int(n.parse(f[0], 10))
+	}
+	if n.err != nil {
+		return n.err
+	}
+	return exit
+}
+
+// Shell has the disk's /bin/sh carry out a line.
+func (c *Cell) Shell(ctx context.Context, stdout, stderr io.Writer, limit int64, line string) error {
+	err := c.Command(ctx, stdout, stderr, limit, "/bin/sh", "-c", line)
+	if exit, ok := err.(*ExitError); ok {
+		exit.Program = "sh: " + strings.ToValidUTF8(line[:min(len(line), 60)], "?")
+	}
+	return err
 }

@@ -12,7 +12,8 @@ import (
 // link is the host's end of the serial line. One goroutine reads (receive), one
 // call at a time writes.
 type link struct {
-	out io.Writer
+	out      io.Writer
+	readOnly bool // what the disk shall be
 
 	frames chan wire.Frame // Data and Result of the open call
 	hello  chan struct{}   // closed by the guest's Hello
@@ -59,7 +60,7 @@ func (l *link) receiveAll(in io.Reader, stop <-chan struct{}) error {
 		case wire.Ack:
 			err = l.acknowledge(f)
 		case wire.Disk:
-			err = once(l.disk, "disk")
+			err = l.showed(f)
 		case wire.Data, wire.Result:
 			select {
 			case l.frames <- f:
@@ -85,6 +86,20 @@ func (l *link) greeted(f wire.Frame) error {
 	}
 	return once(l.hello, "hello")
 }
+
+func (l *link) showed(f wire.Frame) error {
+	readOnly, err := wire.ParseNumber(f.Payload)
+	if err != nil {
+		return err
+	}
+	if readOnly != 0 && !l.readOnly {
+		return errReadOnly
+	}
+	return once(l.disk, "disk")
+}
+
+// errReadOnly is a kernel that could not open the disk to write, and went on.
+var errReadOnly = errors.New("the sandbox's kernel may not write to the disk: check the owner and the mode of its file")
 
 // once closes c; only receive does.
 func once(c chan struct{}, what string) error {

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,11 +45,14 @@ func announceDisk(l *line, events int) error {
 		}
 		there = isDiskAdd(buf[:n])
 	}
-	list, err := makeNodes()
+	if _, err := makeNodes(); err != nil {
+		return err
+	}
+	readOnly, err := readNumber(filepath.Join(sysBlock, diskName, "ro"))
 	if err != nil {
 		return err
 	}
-	return l.send(wire.Disk, wire.Last, wire.Number(list[0].size))
+	return l.send(wire.Disk, wire.Last, wire.Number(readOnly))
 }
 
 func isDiskAdd(event []byte) bool {
@@ -125,13 +129,8 @@ func readNumber(file string) (uint64, error) {
 
 func devices(c *call) ([]string, error) {
 	list, err := makeNodes()
-	if err != nil {
-		return nil, err
-	}
 	for _, d := range list {
-		if _, err := fmt.Fprintf(c.out, "/dev/%s\x00%d\x00", d.name, d.size); err != nil {
-			return nil, err
-		}
+		err = errors.Join(err, c.row("/dev/"+d.name, decimal(d.size)))
 	}
-	return nil, nil
+	return nil, errors.Join(err, c.flush())
 }

@@ -55,17 +55,56 @@ func run() error {
 			fmt.Fprintln(os.Stderr, "goldstream-guest:", err)
 		}
 	}()
-	s := &server{l: l, commands: map[wire.Op]command{
-		wire.OpPowerOff: {run: powerOff(l)},
-		wire.OpEcho:     {input: true, run: echo},
-		wire.OpDevices:  {run: devices},
-	}}
+	m := &mounts{tree: tree{diskRoot}}
+	s := &server{l: l, commands: commands(m)}
+	s.commands[wire.OpPowerOff] = command{run: powerOff(l, m)}
 	return s.serve()
 }
 
-// powerOff answers before the kernel ends: afterwards nobody can.
-func powerOff(l *line) func(*call) ([]string, error) {
-	return func(*call) ([]string, error) {
+// commands is what the host can ask for.
+func commands(m *mounts) map[wire.Op]command {
+	t := m.tree
+	return map[wire.Op]command{
+		wire.OpEcho:        {args: anyArgs, input: true, run: echo},
+		wire.OpDevices:     {run: devices},
+		wire.OpFilesystems: {run: m.filesystems},
+		wire.OpMount:       {args: 4, run: m.mount},
+		wire.OpUnmount:     {args: 1, run: m.unmount},
+		wire.OpUnmountAll:  {run: m.unmountAll},
+		wire.OpMounts:      {run: m.show},
+		wire.OpGrow:        {args: 1, run: m.grow},
+		wire.OpLVM:         {args: anyArgs, run: m.lvm},
+		wire.OpRead:        {args: 3, run: m.mounted(t.read)},
+		wire.OpWrite:       {args: 3, input: true, run: m.mounted(t.write)},
+		wire.OpTouch:       {args: 1, run: m.mounted(t.touch)},
+		wire.OpTruncate:    {args: 2, run: m.mounted(t.truncate)},
+		wire.OpMkdir:       {args: 3, run: m.mounted(t.mkdir)},
+		wire.OpRemove:      {args: 3, run: m.mounted(t.remove)},
+		wire.OpRename:      {args: 2, run: m.mounted(t.rename)},
+		wire.OpCopy:        {args: 3, run: m.mounted(t.copy)},
+		wire.OpLink:        {args: 4, run: m.mounted(t.link)},
+		wire.OpReadlink:    {args: 1, run: m.mounted(t.readlink)},
+		wire.OpChmod:       {args: 2, run: m.mounted(t.chmod)},
+		wire.OpChown:       {args: 4, run: m.mounted(t.chown)},
+		wire.OpStat:        {args: 2, run: m.mounted(t.stat)},
+		wire.OpList:        {args: 1, run: m.mounted(t.list)},
+		wire.OpWalk:        {args: 1, run: m.mounted(t.walk)},
+		wire.OpGlob:        {args: 1, run: m.mounted(t.glob)},
+		wire.OpStatFS:      {args: 1, run: m.mounted(t.statFS)},
+		wire.OpGetXattr:    {args: 2, run: m.mounted(t.getXattr)},
+		wire.OpSetXattr:    {args: 3, run: m.mounted(t.setXattr)},
+		wire.OpListXattr:   {args: 1, run: m.mounted(t.listXattr)},
+		wire.OpRun:         {args: anyArgs, run: m.mounted(t.run)},
+	}
+}
+
+// powerOff answers before the kernel ends: afterwards nobody can. Where something
+// cannot be unmounted, it says so instead.
+func powerOff(l *line, m *mounts) func(*call) ([]string, error) {
+	return func(c *call) ([]string, error) {
+		if _, err := m.unmountAll(c); err != nil {
+			return nil, err
+		}
 		unix.Sync()
 		if err := l.result(wire.Message{Args: []string{""}}); err != nil {
 			return nil, err

@@ -20,14 +20,7 @@ type call struct {
 	args []string
 	in   *input
 	out  output // standard output
-}
-
-// wants refuses a call with another number of args.
-func (c *call) wants(n int) error {
-	if len(c.args) != n {
-		return failure(unix.EINVAL, "%d arguments instead of %d", len(c.args), n)
-	}
-	return nil
+	rows []byte // of a list, not sent yet
 }
 
 // problem is an error with a text of its own.
@@ -51,9 +44,12 @@ type server struct {
 
 // command carries out one op and returns the args of its Result.
 type command struct {
+	args  int  // how many; anyArgs: it checks itself
 	input bool // Data follows the request
 	run   func(*call) ([]string, error)
 }
+
+const anyArgs = -1
 
 func (s *server) serve() error {
 	for {
@@ -94,7 +90,11 @@ func (s *server) carryOut(m wire.Message) error {
 	if !command.input {
 		c.in.err = io.EOF
 	}
-	results, err := command.run(c)
+	var results []string
+	err := failure(unix.EINVAL, "%d arguments instead of %d", len(c.args), command.args)
+	if command.args == anyArgs || command.args == len(c.args) {
+		results, err = command.run(c)
+	}
 	if err := c.in.drain(); err != nil {
 		return err
 	}

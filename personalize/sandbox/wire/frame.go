@@ -38,7 +38,7 @@ type Kind byte
 const (
 	Hello   Kind = 1 + iota // guest: protocol version
 	Ack                     // guest: bytes read so far
-	Disk                    // guest: the disk is there
+	Disk                    // guest: the disk is there; 1: for reading alone
 	Request                 // host
 	Data                    // both
 	Result                  // guest

@@ -41,10 +41,13 @@ func mountOwn() error {
 			return err
 		}
 	}
-	return nil
+	return node("/dev/mapper/control", unix.S_IFCHR|0o600, 10, 236)
 }
 
 func node(path string, mode, major, minor uint32) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	_ = unix.Unlink(path)
 	if err := unix.Mknod(path, mode, int(unix.Mkdev(major, minor))); err != nil {
 		return fmt.Errorf("mknod %s: %w", path, err)
