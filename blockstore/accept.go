@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 )
 
 // AcceptLoss makes a volume usable again that failed, with what its disk holds,
@@ -230,10 +231,13 @@ func (a *acceptor) openFiles() (err error) {
 	for _, p := range a.pins {
 		err = p.handle.file.Datasync()
 		if err == nil {
-			err = p.handle.file.DropCache()
+			err = p.handle.file.DropCache(0, 0)
 		}
 		if err == nil {
 			a.direct[p.index], err = l.files.fs.OpenDirect(p.path())
+		}
+		if errors.Is(err, unix.EINVAL) { // a file system without O_DIRECT
+			a.direct[p.index], err = l.files.fs.Open(p.path(), false)
 		}
 		if err != nil {
 			delete(a.direct, p.index)

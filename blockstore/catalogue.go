@@ -1,6 +1,7 @@
 package blockstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -202,6 +203,9 @@ func (c *catalogue) loadImages() error {
 			return errf(ErrCorrupt, "image %q: %v", name, err)
 		}
 		v.names++
+		if v.digests, err = c.s.loadDigests(layerID{rec.Lineage, rec.Version}); err != nil {
+			return errf(ErrCorrupt, "image %q: %v", name, err)
+		}
 		c.mu.images[name] = &imageEntry{name: name, rec: rec, lineage: c.mu.lineages[rec.Lineage], version: v}
 		return nil
 	})
@@ -514,7 +518,7 @@ func (s *Store) Image(_ context.Context, name string) (ImageInfo, error) {
 func (e *imageEntry) info() ImageInfo {
 	return ImageInfo{
 		Name: e.name, ID: e.rec.ID, Size: e.rec.Size, Created: e.rec.Created,
-		ContentID: e.rec.ContentID, SHA256: e.rec.SHA256, Format: e.rec.Format,
+		ContentID: cmp.Or(e.rec.ContentID, e.version.digests.content), SHA256: cmp.Or(e.rec.SHA256, e.version.digests.raw), Format: e.rec.Format,
 		Allocated: e.rec.Allocated, Owner: e.rec.Owner,
 		Clones: e.version.children,
 	}

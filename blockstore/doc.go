@@ -74,5 +74,7 @@
 //	                             whether records and files agree
 //	reclaim.go absorb.go         giving back what nothing needs
 //	pacer.go                     one budget for I/O in the background
-//	import.go verify.go strays.go missing.go
+//	digest.go keeper.go          checksums and content ids, also of captures
+//	verify.go direct.go          reading past the page cache, and comparing
+//	import.go strays.go missing.go
 package blockstore

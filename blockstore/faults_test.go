@@ -431,6 +431,7 @@ func TestSourcesThatLie(t *testing.T) {
 func TestVerifyLearnsNothingFromADamagedRead(t *testing.T) {
 	var disk once
 	s, d, _ := hooked(t, &hookedFS{direct: disk.fail})
+	s.keeper.stop()
 	require.NoError(t, d.WriteAt(ctx, block(7), 0, false))
 	_, err := s.CaptureImage(ctx, "v", ImportRequest{Name: "c"})
 	require.NoError(t, err)
@@ -438,10 +439,12 @@ func TestVerifyLearnsNothingFromADamagedRead(t *testing.T) {
 	report, err := s.VerifyImage(ctx, "c", nil)
 	require.NoError(t, err)
 	require.Len(t, report.Bad, 1)
-	for range 2 {
+	require.Zero(t, report.Learnt)
+	for _, learnt := range []int64{RegionSize, 0} {
 		report, err = s.VerifyImage(ctx, "c", nil)
 		require.NoError(t, err)
 		require.Empty(t, report.Bad)
+		require.Equal(t, learnt, report.Learnt)
 	}
 	finish(t, s, d)
 }

@@ -17,7 +17,7 @@ import (
 type hostFS interface {
 	Create(path string) (file, error) // O_EXCL, read and write
 	Open(path string, write bool) (file, error)
-	OpenDirect(path string) (file, error)       // read-only, past the page cache where possible
+	OpenDirect(path string) (file, error)       // read-only, past the page cache; EINVAL where that cannot be
 	Map(path string, size int) (mapping, error) // made if need be, with its room allocated
 	// MapExisting maps a file that is there, and takes no room. Errors:
 	// os.ErrNotExist, ErrCorrupt (it is shorter than size).
@@ -50,9 +50,9 @@ type file interface {
 	StartWriteback(off, length int64) error
 	Datasync() error
 	Prefetch(off, length int64) error
-	// DropCache has the kernel forget what it holds of the file in memory and
-	// does not have to write.
-	DropCache() error
+	// DropCache has the kernel forget what it holds of a range in memory and
+	// does not have to write; length 0: to the end.
+	DropCache(off, length int64) error
 	// NextData returns the first run of allocated data at or after off, or
 	// io.EOF. It serves to free space and is never taken for the map.
 	NextData(off int64) (start, end int64, err error)
@@ -86,11 +86,7 @@ func (osFS) Open(path string, write bool) (file, error) {
 }
 
 func (osFS) OpenDirect(path string) (file, error) {
-	f, err := openOS(path, os.O_RDONLY|unix.O_DIRECT)
-	if errors.Is(err, unix.EINVAL) { // a file system without O_DIRECT
-		return openOS(path, os.O_RDONLY)
-	}
-	return f, err
+	return openOS(path, os.O_RDONLY|unix.O_DIRECT)
 }
 
 func (osFS) Mkdir(path string) error              { return os.MkdirAll(path, 0o700) }
@@ -312,8 +308,8 @@ func (f *osFile) Prefetch(off, length int64) error {
 	return unix.Fadvise(f.fd, off, length, unix.FADV_WILLNEED)
 }
 
-func (f *osFile) DropCache() error {
-	if err := unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED); err != nil {
+func (f *osFile) DropCache(off, length int64) error {
+	if err := unix.Fadvise(f.fd, off, length, unix.FADV_DONTNEED); err != nil {
 		return f.fault("fadvise", err)
 	}
 	return nil

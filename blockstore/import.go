@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -432,16 +431,13 @@ func (im *importer) finish() (ImageInfo, error) {
 	return info, nil
 }
 
-// contentID identifies what a disk reads as: SHA-256 over its size and, for
-// each region that is not all zero, in order, its number and its SHA-256;
-// numbers are 8 bytes, little endian.
+// contentID works out the content id of a disk; sums has its regions that are
+// not all zero.
 func contentID(size int64, sums map[uint32][sha256.Size]byte) string {
-	h := sha256.New()
-	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(size)))
+	h := newContentHash(size)
 	for region := range regionsOf(size) {
 		if sum, ok := sums[region]; ok {
-			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(region)))
-			h.Write(sum[:])
+			addRegion(h, region, sum[:])
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))

@@ -16,7 +16,7 @@ import (
 //	e lineage8 version4                  version of a lineage, JSON (versionRecord)
 //	m lineage8 region4 ^version4         map record (record.go), merged
 //	t lineage8 version4 region4          region touched by version, empty
-//	h lineage8 version4 region4          SHA-256 of a region of a sealed version
+//	h lineage8 version4 region4          SHA-256 of a region of a sealed version (digest.go)
 //	f lineage8                           last committed intent, 8 bytes LE
 //	o lineage8                           open for write, JSON (openMark)
 //	b lineage8 [region4]                 failed sync, and what it may have lost (failure.go)

@@ -16,7 +16,7 @@ const (
 
 // CaptureImage makes a golden image of what a volume reads as now. The volume
 // goes on unnoticed by its clients: its layer is sealed and a fresh one put on
-// top. Nothing is copied. The content id is made later, by VerifyImage.
+// top. Nothing is copied. The keeper takes its checksums and content id later.
 //
 // Errors: ErrNotFound (the volume), ErrExists (the image), ErrInvalid.
 func (s *Store) CaptureImage(ctx context.Context, volume string, req ImportRequest) (ImageInfo, error) {
@@ -45,6 +45,7 @@ func (s *Store) CaptureImage(ctx context.Context, volume string, req ImportReque
 		e.lineage, e.version = l, at
 		s.cat.mu.images[e.name] = e
 	})
+	s.keeper.wake()
 	return info, err
 }
 
@@ -90,7 +91,8 @@ func (s *Store) CaptureSnapshot(ctx context.Context, volume, snapshot string, re
 		return info, err
 	}
 	s.cat.mu.images[e.name] = e
-	return info, nil
+	s.keeper.wake()
+	return e.info(), nil
 }
 
 // putImage adds the records of a new image to a batch and describes it.

@@ -282,7 +282,7 @@ func (f *simFile) StartWriteback(int64, int64) error { return nil }
 func (f *simFile) Prefetch(int64, int64) error       { return nil }
 
 // DropCache lets what a failed sync has left turn into what the disk has.
-func (f *simFile) DropCache() error {
+func (f *simFile) DropCache(int64, int64) error {
 	return f.run(simRead, "fadvise", 1, func(int) { f.in.settleLoose(f.d.rng) })
 }
 

@@ -67,6 +67,7 @@ type Store struct {
 		m map[layerID]*layer
 	}
 	reclaim     *reclaimer
+	keeper      *keeper
 	checkpoints *checkpointer
 }
 
@@ -136,6 +137,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.reclaim = startReclaimer(s)
+	s.keeper = startKeeper(s)
 	s.checkpoints = startCheckpointer(s)
 	s.space.start()
 	return nil
@@ -207,6 +209,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	s.ops.Wait()
+	s.keeper.stop()
 	s.reclaim.stop()
 	s.checkpoints.stop()
 	open, err := s.cat.settle()

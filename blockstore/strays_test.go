@@ -57,6 +57,7 @@ func TestZerosThatWereWrittenAreNoDamage(t *testing.T) {
 
 func TestAContentIDIsOfTheImageThatWasRead(t *testing.T) {
 	s, d, _ := hooked(t, &hookedFS{})
+	s.keeper.stop()
 	require.NoError(t, d.WriteAt(ctx, block(1), 0, false))
 	_, err := s.CaptureImage(ctx, "v", ImportRequest{Name: "c"})
 	require.NoError(t, err)
@@ -64,11 +65,12 @@ func TestAContentIDIsOfTheImageThatWasRead(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.DeleteImage(ctx, "c", ""))
 	require.NoError(t, d.WriteAt(ctx, block(2), 0, false))
-	now, err := s.CaptureImage(ctx, "v", ImportRequest{Name: "c"})
+	_, err = s.CaptureImage(ctx, "v", ImportRequest{Name: "c"})
 	require.NoError(t, err)
-	check := verifier{s: s, view: old.image, learn: true, report: new(VerifyReport)}
+	check := newVerifier(s, old.image, new(VerifyReport))
+	require.NoError(t, check.learnRest())
 	require.NoError(t, check.run(ctx))
-	require.NoError(t, s.setContentID("c", now.ID, old.image, check.seen))
+	check.close()
 	info, err := s.Image(ctx, "c")
 	require.NoError(t, err)
 	require.Empty(t, info.ContentID)

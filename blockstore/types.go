@@ -111,9 +111,16 @@ type CloneRequest struct {
 
 // VerifyReport is the outcome of VerifyImage. Bad lists the damaged chunks.
 type VerifyReport struct {
-	Image   string     `json:"image"`
-	Checked int64      `json:"checked"` // bytes read
-	Bad     []BadChunk `json:"bad"`
+	Image   string `json:"image"`
+	Checked int64  `json:"checked"` // bytes of the disk that were read
+	// Compared were compared with the checksums that were taken when the image
+	// was sealed or soon after; of Learnt there were none, and they were taken.
+	Compared int64      `json:"compared"`
+	Learnt   int64      `json:"learnt"`
+	Bad      []BadChunk `json:"bad"`
+	// Cached says that the file system refuses to be read past the page cache,
+	// so that memory may have been checked in the place of the disk.
+	Cached bool `json:"cached,omitempty"`
 }
 
 // BadChunk is a chunk of an image whose content is not what was sealed.

@@ -3,8 +3,10 @@ package blockstore
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"unsafe"
@@ -14,12 +16,18 @@ import (
 )
 
 // VerifyImage reads a golden image from the disk, past the page cache, and
-// compares every region with the SHA-256 that was taken when it was sealed.
-// For an image that has none yet (a capture), it takes them.
+// compares every region with the SHA-256 that was taken when it was sealed. Of
+// a captured image whose sums the keeper has not taken yet, it takes them; the
+// report says how much was compared and how much only learnt.
 //
-// Damage is reported, not an error. Errors: ErrNotFound, ErrInUse, the
-// context's, and what kept the data from being read that is no damage.
+// Damage is reported, not an error. Errors: ErrNotFound, the context's, and
+// what kept the data from being read that is no damage.
 func (s *Store) VerifyImage(ctx context.Context, name string, progress func(Progress)) (VerifyReport, error) {
+	return s.verifyImage(ctx, name, false, progress)
+}
+
+// verifyImage is VerifyImage; with raw it stores the SHA-256 of the raw disk too.
+func (s *Store) verifyImage(ctx context.Context, name string, raw bool, progress func(Progress)) (VerifyReport, error) {
 	report := VerifyReport{Image: name, Bad: []BadChunk{}}
 	release, err := s.begin()
 	if err != nil {
@@ -31,146 +39,265 @@ func (s *Store) VerifyImage(ctx context.Context, name string, progress func(Prog
 		return report, err
 	}
 	defer d.Close()
-	info, err := s.Image(ctx, name)
+	c := newVerifier(s, d.image, &report)
+	defer c.close()
+	c.progress = progress
+	if raw {
+		c.raw = sha256.New()
+	}
+	complete, err := s.sumsComplete(name)
 	if err != nil {
 		return report, err
 	}
-	sums, err := s.regionSums(d.image)
-	if err != nil {
-		return report, err
-	}
-	check := verifier{s: s, view: d.image, known: sums, learn: info.ContentID == "", report: &report, progress: progress}
-	if err := check.run(ctx); err != nil {
-		return report, err
-	}
-	if check.learn && len(report.Bad) == 0 {
-		return report, s.setContentID(name, info.ID, d.image, check.seen)
-	}
-	return report, nil
-}
-
-// regionSums reads the stored digests of a version.
-func (s *Store) regionSums(v *view) (map[uint32][sha256.Size]byte, error) {
-	lower, upper := versionSpan(prefixHash, layerID{v.lineage.id, v.version})
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return nil, err
-	}
-	defer it.Close()
-	sums := map[uint32][sha256.Size]byte{}
-	for ok := it.First(); ok; ok = it.Next() {
-		if len(it.Value()) != sha256.Size {
-			return nil, errf(ErrCorrupt, "digest record %x is damaged", it.Key())
+	if !complete {
+		release, err := s.keeper.claim(ctx, c.id)
+		if err != nil {
+			return report, err
 		}
-		sums[versionRegion(it.Key())] = [sha256.Size]byte(it.Value())
+		defer release()
+		if err := c.learnRest(); err != nil {
+			return report, err
+		}
 	}
-	return sums, it.Error()
+	return report, c.run(ctx)
 }
 
-// setContentID stores the digests of an image that had none.
-func (s *Store) setContentID(name, id string, v *view, sums map[uint32][sha256.Size]byte) error {
-	c := s.cat
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.mu.images[name]
-	if e == nil || e.rec.ID != id || e.lineage != v.lineage || e.rec.Version != v.version || c.reserveLocked("i"+name) != nil {
-		return nil // deleted meanwhile, or being so, or another one of that name
-	}
-	defer c.unreserveLocked("i" + name)
-	rec := e.rec
-	rec.ContentID = contentID(v.size, sums)
-
-	c.mu.Unlock()
-	b := s.db.NewBatch()
-	for region, sum := range sums {
-		_ = b.Set(versionKey(prefixHash, layerID{v.lineage.id, v.version}, region), sum[:], nil)
-	}
-	putJSON(b, nameKey(prefixImage, name), rec)
-	err := s.commit(b)
-	c.mu.Lock()
-
-	if err == nil {
-		e.rec = rec
-	}
-	return err
+// sumsComplete tells that an image has all its sums.
+func (s *Store) sumsComplete(name string) (bool, error) {
+	s.cat.mu.Lock()
+	defer s.cat.mu.Unlock()
+	e, err := s.cat.imageLocked(name)
+	return err == nil && e.info().ContentID != "", err
 }
 
-// verifier reads a version region by region.
+// sumBatch is how many regions are summed between two commits.
+const sumBatch = 16
+
+// verifier reads a version region by region. It compares the regions before
+// unknown with their sums, and takes the sums of the others.
 type verifier struct {
 	s        *Store
 	view     *view
-	known    map[uint32][sha256.Size]byte
-	seen     map[uint32][sha256.Size]byte
-	learn    bool
+	id       layerID
+	files    *directFiles
 	report   *VerifyReport
 	progress func(Progress)
+	raw      hash.Hash // of the raw disk; nil: not asked for
+
+	unknown uint32 // the first region without a sum
+	learn   bool   // there are such, and nothing was found before them
+	batch   *pebble.Batch
+	// yield, asked for after each region that was learnt, ends the run early.
+	yield func() bool
 }
 
+func newVerifier(s *Store, v *view, report *VerifyReport) *verifier {
+	return &verifier{s: s, view: v, id: layerID{v.lineage.id, v.version}, files: newDirectFiles(s.fs), report: report, unknown: ^uint32(0)}
+}
+
+func (c *verifier) close() {
+	c.files.close()
+	if c.batch != nil {
+		c.batch.Close()
+	}
+}
+
+// learnRest has the verifier take the sums that are missing. The caller has
+// claimed the version.
+func (c *verifier) learnRest() (err error) {
+	if digests, err := c.s.loadDigests(c.id); err != nil || digests.content != "" {
+		return err // the one who had the claim before has done it
+	}
+	c.unknown, err = c.s.summed(c.id)
+	c.learn = true
+	return err
+}
+
+var errYield = errors.New("somebody else wants to take these checksums")
+
 func (c *verifier) run(ctx context.Context) error {
-	c.seen = map[uint32][sha256.Size]byte{}
-	buf := alignedBuffer(RegionSize)
-	r := reader{s: c.s, base: c.view}
-	for off := int64(0); off < c.view.size; {
-		if err := cancelled(ctx); err != nil {
+	err := c.each(ctx)
+	c.report.Cached = c.files.cached
+	if err != nil {
+		return err
+	}
+	if c.learn {
+		if err := c.finishSums(); err != nil {
 			return err
 		}
-		region := uint32(off >> regionShift)
-		n := int(min(RegionSize, c.view.size-off))
-		p, err := c.view.page(region)
-		if err != nil {
-			return err
-		}
-		if !p.zero() || c.hasSum(region) {
-			if err := c.region(region, p, buf[:n], off); err != nil {
-				return err
-			}
-			c.report.Checked += int64(n)
-		}
-		if off += int64(n); p.zero() && !c.hasSum(region) && off < c.view.size {
-			if off, err = r.skip(region, c.view.size); err != nil {
-				return err
-			}
-		}
-		if c.progress != nil {
-			c.progress(Progress{Stage: "verify", Done: off, Total: c.view.size, Disk: off})
-		}
+	}
+	if c.raw != nil && len(c.report.Bad) == 0 {
+		return c.putDigest(regionRaw, [sha256.Size]byte(c.raw.Sum(nil)), func(d *digests) *string { return &d.raw })
 	}
 	return nil
 }
 
-func (c *verifier) hasSum(region uint32) bool {
-	_, ok := c.known[region]
-	return ok
+func (c *verifier) each(ctx context.Context) error {
+	buf := alignedBuffer(RegionSize)
+	r := reader{s: c.s, base: c.view}
+	off := int64(0)
+	if c.yield != nil { // only what is missing
+		off = int64(c.unknown) << regionShift
+	}
+	for off < c.view.size {
+		if err := cancelled(ctx); err != nil {
+			return err
+		}
+		region := uint32(off >> regionShift)
+		n := min(RegionSize, c.view.size-off)
+		p, err := c.view.page(region)
+		if err != nil {
+			return err
+		}
+		want, has, err := c.s.sumOf(c.id, region)
+		if err != nil {
+			return err
+		}
+		if !p.zero() || has {
+			if err := c.region(ctx, region, p, buf[:n], off, want, has); err != nil {
+				return err
+			}
+			off += n
+		} else {
+			to, err := r.skip(region, c.view.size)
+			if err != nil {
+				return err
+			}
+			if err := c.rawZeros(ctx, to-off, off); err != nil {
+				return err
+			}
+			off = to
+		}
+		c.tell(off)
+	}
+	return nil
 }
 
-// region checks or learns one region. An error says that the region could not
-// be looked at.
-func (c *verifier) region(region uint32, p *page, buf []byte, off int64) error {
+func (c *verifier) tell(off int64) {
+	if c.progress != nil {
+		c.progress(Progress{Stage: "verify", Done: off, Total: c.view.size, Disk: off})
+	}
+}
+
+// rawZeros adds zeros to the digest of the raw disk.
+func (c *verifier) rawZeros(ctx context.Context, n, off int64) error {
+	if c.raw == nil {
+		return nil
+	}
+	for done := int64(0); done < n; {
+		if done&(1<<28-1) == 0 {
+			if err := cancelled(ctx); err != nil {
+				return err
+			}
+			c.tell(off + done)
+		}
+		step := min(n-done, int64(len(zeros)), 1<<28-done&(1<<28-1))
+		c.raw.Write(zeros[:step])
+		done += step
+	}
+	return nil
+}
+
+// region compares or learns one region. An error says that the region could
+// not be looked at.
+func (c *verifier) region(ctx context.Context, region uint32, p *page, buf []byte, off int64, want [sha256.Size]byte, has bool) error {
 	bad := func(reason string) {
 		c.report.Bad = append(c.report.Bad, BadChunk{Offset: off, Length: int64(len(buf)), Reason: reason})
+		c.learn = false // what comes after would have a sum, and this not
 	}
-	if err := c.readDirect(p, buf, off); err != nil {
+	if err := c.s.pacer.spend(ctx, p.dataBytes()); err != nil {
+		return err
+	}
+	c.report.Checked += int64(len(buf))
+	if err := c.files.readPage(p, buf, off); err != nil {
 		if !isDamage(err) {
 			return fmt.Errorf("verify %s at byte %d: %w", c.report.Image, off, err)
 		}
 		bad(err.Error())
 		return nil
 	}
+	if c.raw != nil {
+		c.raw.Write(buf)
+	}
 	sum := sha256.Sum256(buf)
-	if !isZeroLong(buf) {
-		c.seen[region] = sum
+	if region >= c.unknown {
+		if !c.learn {
+			return nil
+		}
+		c.report.Learnt += int64(len(buf))
+		return c.learnt(region, sum, isZeroLong(buf))
 	}
-	if c.learn {
-		return nil
-	}
-	want, ok := c.known[region]
+	c.report.Compared += int64(len(buf))
 	switch {
-	case !ok && isZeroLong(buf): // zeros that were written: no digest is kept of them
-	case !ok:
+	case !has && isZeroLong(buf): // zeros that were written: no digest is kept of them
+	case !has:
 		bad("the map names data that was not there when the image was sealed")
 	case sum != want:
 		bad(fmt.Sprintf("SHA-256 is %x, was %x when the image was sealed", sum[:8], want[:8]))
 	}
+	return nil
+}
+
+// learnt notes the sum of a region.
+func (c *verifier) learnt(region uint32, sum [sha256.Size]byte, zero bool) error {
+	if c.batch == nil {
+		c.batch = c.s.db.NewBatch()
+	}
+	if !zero {
+		if err := c.batch.Set(versionKey(prefixHash, c.id, region), sum[:], nil); err != nil {
+			return err
+		}
+	}
+	stop := c.yield != nil && c.yield()
+	if !stop && c.batch.Count() < sumBatch {
+		return nil
+	}
+	if err := c.putSums(region + 1); err != nil || !stop {
+		return err
+	}
+	return errYield
+}
+
+// putSums commits the sums that were taken, and that they go up to next.
+func (c *verifier) putSums(next uint32) error {
+	b := c.batch
+	c.batch = nil
+	if err := putSummed(b, c.id, next); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return c.s.commit(b)
+}
+
+// finishSums commits the last sums and the content id.
+func (c *verifier) finishSums() error {
+	if c.batch != nil {
+		if err := c.putSums(regionsOf(c.view.size)); err != nil {
+			return err
+		}
+	}
+	sum, err := c.s.storedContentID(c.view)
+	if err != nil {
+		return err
+	}
+	return c.putDigest(regionContentID, sum, func(d *digests) *string { return &d.content })
+}
+
+// putDigest stores a digest of the whole version.
+func (c *verifier) putDigest(region uint32, sum [sha256.Size]byte, field func(*digests) *string) error {
+	b := c.s.db.NewBatch()
+	err := b.Set(versionKey(prefixHash, c.id, region), sum[:], nil)
+	if region == regionContentID {
+		err = errors.Join(err, b.Delete(versionKey(prefixHash, c.id, regionProgress), nil))
+	}
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	if err := c.s.commit(b); err != nil {
+		return err
+	}
+	c.s.cat.mu.Lock()
+	defer c.s.cat.mu.Unlock()
+	*field(&c.view.lineage.at(c.id.version).digests) = hex.EncodeToString(sum[:])
 	return nil
 }
 
@@ -200,16 +327,15 @@ func isZeroLong(b []byte) bool {
 	return true
 }
 
-// readDirect reads a region past the page cache, so that the disk is checked
-// and not memory.
-func (c *verifier) readDirect(p *page, buf []byte, off int64) error {
+// readPage reads a region, as its page has it.
+func (d *directFiles) readPage(p *page, buf []byte, off int64) error {
 	whole := buf[:(len(buf)+BlockSize-1)&^(BlockSize-1)]
 	for block := 0; block < len(whole)>>blockShift; {
 		l, end := p.at(block, len(whole)>>blockShift)
 		part := whole[block<<blockShift : end<<blockShift]
 		if l == nil {
 			clear(part)
-		} else if err := l.readDirect(part, off+int64(block)<<blockShift); err != nil {
+		} else if err := d.read(l, part, off+int64(block)<<blockShift); err != nil {
 			return err
 		}
 		block = end
@@ -217,13 +343,16 @@ func (c *verifier) readDirect(p *page, buf []byte, off int64) error {
 	return nil
 }
 
-func (l *layer) readDirect(p []byte, off int64) error {
-	s, at := l.segmentAt(off)
-	f, err := l.files.fs.OpenDirect(s.path())
-	if err != nil {
-		return err
+// dataBytes is how much of a region is not known to be zero.
+func (p *page) dataBytes() (n int64) {
+	for block := 0; block < regionBlocks; {
+		l, end := p.at(block, regionBlocks)
+		if l != nil {
+			n += int64(end-block) << blockShift
+		}
+		block = end
 	}
-	return errors.Join(f.ReadAt(p, at), f.Close())
+	return n
 }
 
 // alignedBuffer returns memory that O_DIRECT accepts.

@@ -31,6 +31,7 @@ type version struct {
 	users    int // open handles
 	children int // lineages that branch from it
 	busy     bool
+	digests  digests // beside those of its image's record
 }
 
 // held tells that something reads as the version, or may.

@@ -3,8 +3,10 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -183,6 +185,28 @@ func TestProgressAndResult(t *testing.T) {
 	rep, err := a.VerifyImage(t.Context(), "one", nil)
 	require.NoError(t, err)
 	require.Empty(t, rep.Bad)
+	d, err := a.DigestImage(t.Context(), "one", true, nil)
+	require.NoError(t, err)
+	require.Equal(t, blockstore.ImageDigests{Image: "one", ContentID: info.ContentID, SHA256: info.SHA256}, d)
+}
+
+func TestDigestOfACapture(t *testing.T) {
+	a := newAPI(t)
+	a.snapped(t)
+	_, err := a.CaptureImage(t.Context(), "c", v1.CaptureRequest{Volume: "v"}, nil)
+	require.NoError(t, err)
+	var raw bytes.Buffer
+	_, err = a.ExportImage(t.Context(), "c", func(int64) (v1.Sink, error) { return v1.NewFlatSink(&raw), nil })
+	require.NoError(t, err)
+	d, err := a.DigestImage(t.Context(), "c", true, nil)
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(raw.Bytes())), d.SHA256)
+	info, err := a.Image(t.Context(), "c")
+	require.NoError(t, err)
+	require.Equal(t, info.ContentID, d.ContentID)
+	status, body := a.send(t, "POST", "/v1/images/c/digest?sha256=perhaps", "", "")
+	require.Equal(t, 400, status)
+	require.Contains(t, body, "true or false")
 }
 
 // TestEarlyErrorWhileSending has an import refused while the client still has

@@ -36,6 +36,8 @@ type ImageBackend interface {
 	ImportStream(ctx context.Context, r io.Reader, size int64, req blockstore.ImportRequest) (blockstore.ImageInfo, error)
 	OpenImage(ctx context.Context, name string) (Disk, error)
 	VerifyImage(ctx context.Context, name string, progress func(blockstore.Progress)) (blockstore.VerifyReport, error)
+	// DigestImage tells the content id and, with raw, the SHA-256 of the raw disk.
+	DigestImage(ctx context.Context, name string, raw bool, progress func(blockstore.Progress)) (blockstore.ImageDigests, error)
 	CaptureImage(ctx context.Context, volume string, req blockstore.ImportRequest) (blockstore.ImageInfo, error)
 	DeleteImage(ctx context.Context, name, requestID string) error
 }

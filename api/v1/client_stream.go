@@ -55,6 +55,13 @@ func (c *Client) VerifyImage(ctx context.Context, name string, progress Progress
 	return rep, err
 }
 
+// DigestImage tells the content id of an image and, with raw, the SHA-256 of
+// its raw disk; what is not known is worked out.
+func (c *Client) DigestImage(ctx context.Context, name string, raw bool, progress ProgressFunc) (d blockstore.ImageDigests, err error) {
+	err = c.work(ctx, imagePath(name, "/digest")+"?sha256="+strconv.FormatBool(raw), nil, &d, progress, nil)
+	return d, err
+}
+
 // CaptureImage makes a golden image of a volume or of one of its snapshots.
 func (c *Client) CaptureImage(ctx context.Context, name string, req CaptureRequest, progress ProgressFunc, opts ...Option) (i blockstore.ImageInfo, err error) {
 	err = c.work(ctx, imagePath(name, "/capture"), req, &i, progress, opts)

@@ -17,6 +17,7 @@ func (s *server) routeImages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/images/{name}/export", s.export(s.openImage))
 	mux.HandleFunc("POST /v1/images/{name}/import", s.stream(s.importImage, "owner"))
 	mux.HandleFunc("POST /v1/images/{name}/verify", s.stream(s.verifyImage))
+	mux.HandleFunc("POST /v1/images/{name}/digest", s.stream(s.digestImage, "sha256"))
 	mux.HandleFunc("POST /v1/images/{name}/capture", s.stream(s.captureImage))
 }
 
@@ -71,6 +72,26 @@ func (s *server) verifyImage(e *events, r *http.Request) (any, error) {
 	rep, err := s.backend.VerifyImage(r.Context(), r.PathValue("name"), e.progress)
 	rep.Bad = orEmpty(rep.Bad)
 	return rep, err
+}
+
+func (s *server) digestImage(e *events, r *http.Request) (any, error) {
+	raw, err := queryBool(r, "sha256")
+	if err != nil {
+		return nil, err
+	}
+	return s.backend.DigestImage(r.Context(), r.PathValue("name"), raw, e.progress)
+}
+
+// queryBool reads a query parameter that is true or false; without it, false.
+func queryBool(r *http.Request, name string) (bool, error) {
+	switch v := r.URL.Query().Get(name); v {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, invalid(fmt.Sprintf("%s=%q: it is true or false", name, v))
+	}
 }
 
 func (s *server) captureImage(e *events, r *http.Request) (any, error) {

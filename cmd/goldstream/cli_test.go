@@ -618,7 +618,7 @@ func TestHelpHasExamples(t *testing.T) {
 	h := newHouse(t)
 	for _, words := range []string{
 		"serve", "status", "version", "completion", "space",
-		"image import", "image list", "image inspect", "image export", "image verify", "image delete", "image capture",
+		"image import", "image list", "image inspect", "image export", "image verify", "image digest", "image delete", "image capture",
 		"volume create", "volume list", "volume inspect", "volume grow", "volume set", "volume delete", "volume restore", "volume purge", "volume rollback",
 		"snapshot create", "snapshot list", "snapshot delete", "snapshot prune", "snapshot export",
 	} {

@@ -48,6 +48,12 @@ func imageCommands() []*cli.Command {
 			action:   verifyImage, complete: names{imageNames},
 		},
 		{
+			name: "digest", args: "NAME", usage: "show the content id of a golden image, and with --sha256 the digest of its raw disk",
+			examples: []string{"goldstream image digest debian-13", "goldstream image digest debian-13 --sha256"},
+			flags:    []cli.Flag{&cli.BoolFlag{Name: "sha256", Usage: "the SHA-256 of the raw disk too, as sha256sum prints it: reads all of its size where it is not known"}},
+			action:   digestImage, complete: names{imageNames},
+		},
+		{
 			name: "delete", args: "NAME", usage: "delete a golden image; volumes made from it stay",
 			examples: []string{"goldstream image delete debian-12"},
 			flags:    []cli.Flag{requestIDFlag()},
