@@ -76,5 +76,6 @@
 //	pacer.go                     one budget for I/O in the background
 //	digest.go keeper.go          checksums and content ids, also of captures
 //	verify.go direct.go          reading past the page cache, and comparing
+//	scrub.go scrubwalk.go        the same for all sealed data
 //	import.go strays.go missing.go
 package blockstore

@@ -87,7 +87,7 @@ func checkEmpty(s *Store) error {
 		return err
 	}
 	for _, name := range names {
-		if !slices.Contains([]string{"LOCK", "ballast", "checkpoints", "layers", "rings", "meta", "seq", "seq.new", "id", "id.new", "FORMAT.new"}, name) {
+		if !slices.Contains([]string{"LOCK", "ballast", "checkpoints", "layers", "rings", "meta", "scrub", "scrub.new", "seq", "seq.new", "id", "id.new", "FORMAT.new"}, name) {
 			return errf(ErrInvalid, "%s is no store and not empty (%q stands there): choose another directory", s.dir, name)
 		}
 	}

@@ -30,17 +30,23 @@ func onLoopDisks(t *testing.T, test func(t *testing.T, dir string)) {
 
 func loopDisk(t *testing.T, mkfs []string) string {
 	t.Helper()
+	_, dir := loopDiskImage(t, mkfs)
+	return dir
+}
+
+func loopDiskImage(t *testing.T, mkfs []string) (image, dir string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")
 	}
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	image, dir = filepath.Join(t.TempDir(), "image"), t.TempDir()
 	require.NoError(t, os.WriteFile(image, nil, 0o600))
 	require.NoError(t, os.Truncate(image, loopSize))
 	command(t, mkfs[0], append(mkfs[1:], image)...)
 	command(t, "mount", "-o", "loop", image, dir)
 	// Detaches the loop device too; lazily, for a test that failed may have left files open.
 	t.Cleanup(func() { command(t, "umount", "-l", dir) })
-	return dir
+	return image, dir
 }
 
 func command(t *testing.T, name string, args ...string) {

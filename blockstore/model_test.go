@@ -30,6 +30,7 @@ func (s *Store) kill() {
 	s.closed.Store(true)
 	s.cat.shut()
 	s.ops.Wait()
+	s.scrub.stop()
 	s.keeper.stop()
 	s.reclaim.stop()
 	_, _ = s.cat.settle() // commits nothing any more

@@ -31,6 +31,7 @@ import (
 //	checkpoints/ TIME-SEQUENCE: copies of meta
 //	restoring, meta.restoring/   a restore under way (restoreplan.go)
 //	before-restore-TIME/         what one has replaced
+//	scrub    what the last scrub found, and how far it is, JSON
 type Store struct {
 	dir    string
 	meta   string // where the metadata stands, if not in dir/meta (offline.go)
@@ -68,6 +69,7 @@ type Store struct {
 	}
 	reclaim     *reclaimer
 	keeper      *keeper
+	scrub       *scrubber
 	checkpoints *checkpointer
 }
 
@@ -138,6 +140,7 @@ func (s *Store) open() error {
 	}
 	s.reclaim = startReclaimer(s)
 	s.keeper = startKeeper(s)
+	s.scrub = startScrubber(s)
 	s.checkpoints = startCheckpointer(s)
 	s.space.start()
 	return nil
@@ -209,6 +212,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	s.ops.Wait()
+	s.scrub.stop()
 	s.keeper.stop()
 	s.reclaim.stop()
 	s.checkpoints.stop()

@@ -233,7 +233,7 @@ func (c *verifier) region(ctx context.Context, region uint32, p *page, buf []byt
 	case !has:
 		bad("the map names data that was not there when the image was sealed")
 	case sum != want:
-		bad(fmt.Sprintf("SHA-256 is %x, was %x when the image was sealed", sum[:8], want[:8]))
+		bad(mismatch(sum, want))
 	}
 	return nil
 }

@@ -190,6 +190,29 @@ func TestProgressAndResult(t *testing.T) {
 	require.Equal(t, blockstore.ImageDigests{Image: "one", ContentID: info.ContentID, SHA256: info.SHA256}, d)
 }
 
+func TestScrub(t *testing.T) {
+	a := newAPI(t)
+	a.snapped(t)
+	r, err := a.Scrub(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, blockstore.ScrubNone, r.State)
+	_, err = a.CancelScrub(t.Context())
+	require.ErrorIs(t, err, blockstore.ErrNotFound)
+	r, err = a.StartScrub(t.Context())
+	require.NoError(t, err)
+	ended := func() bool {
+		r, err = a.Scrub(t.Context())
+		return err == nil && r.State != blockstore.ScrubRunning
+	}
+	require.Eventually(t, ended, time.Minute, time.Millisecond)
+	require.Equal(t, blockstore.ScrubDone, r.State)
+	require.NotZero(t, r.Compared)
+	require.Empty(t, r.Findings)
+	status, body := a.send(t, "GET", "/v1/scrub", "", "")
+	require.Equal(t, 200, status)
+	require.Contains(t, body, `"findings":[]`)
+}
+
 func TestDigestOfACapture(t *testing.T) {
 	a := newAPI(t)
 	a.snapped(t)

@@ -18,6 +18,7 @@ type Backend interface {
 	LossBackend
 	StoreBackend
 	MountBackend
+	ScrubBackend
 	Status(ctx context.Context) (Status, error)
 	// Connections lists the NBD clients and what they did.
 	Connections(ctx context.Context) (ConnectionList, error)

@@ -40,6 +40,9 @@
 //	DELETE /v1/retired/{id}
 //	GET    /v1/usage
 //	POST   /v1/mounts                  JSON {write, uid, gid}; see mount.go       upgrade
+//	POST   /v1/scrub                   begins one
+//	GET    /v1/scrub
+//	DELETE /v1/scrub                   ends it
 //
 // # Conventions
 //

@@ -59,6 +59,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeLoss(mux)
 	s.routeStore(mux)
 	s.routeMounts(mux)
+	s.routeScrub(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/connections", s.answer(s.connections))

@@ -554,6 +554,34 @@ func TestVerifyFindsDamage(t *testing.T) {
 	require.Equal(t, exitDamaged, h.run("image", "verify", "debian").code)
 }
 
+// TestScrubWithoutADaemon runs in the command itself, which must wait for it.
+func TestScrubWithoutADaemon(t *testing.T) {
+	h := newHouse(t)
+	raw := filepath.Join(filepath.Dir(h.data), "disk.raw")
+	disk := rawDisk(t, raw, testDisk, 7)
+	h.must("image", "import", "debian", raw)
+	h.must("volume", "create", "web-1", "--image", "debian")
+	require.Contains(t, h.must("scrub", "status"), "no scrub yet")
+	r := h.run("scrub", "start")
+	require.Equal(t, exitUsage, r.code, r.err)
+	require.Contains(t, r.err, "--wait")
+	require.Contains(t, h.must("scrub", "start", "--wait"), " done: ")
+	require.Equal(t, exitNotFound, h.run("scrub", "cancel").code)
+
+	require.Positive(t, flip(t, filepath.Join(h.data, "blocks", "layers"), disk[4096:8192]))
+	r = h.run("scrub", "start", "--wait")
+	require.Equal(t, exitDamaged, r.code, r.err)
+	require.Contains(t, r.out, "volume web-1")
+	r = h.run("scrub", "status", "--json")
+	require.Equal(t, exitDamaged, r.code, r.err)
+	var rep blockstore.ScrubReport
+	require.NoError(t, json.Unmarshal([]byte(r.out), &rep))
+	require.Equal(t, blockstore.ScrubDone, rep.State)
+	require.Len(t, rep.Findings, 1)
+	require.Equal(t, []string{"debian"}, rep.Findings[0].Images)
+	require.Equal(t, []string{"image debian", "volume web-1"}, rep.Findings[0].Disks)
+}
+
 // flip damages every file below dir where it holds needle, and returns how many.
 func flip(t *testing.T, dir string, needle []byte) (n int) {
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
@@ -618,7 +646,7 @@ func TestHelpHasExamples(t *testing.T) {
 	h := newHouse(t)
 	for _, words := range []string{
 		"serve", "status", "version", "completion", "space",
-		"image import", "image list", "image inspect", "image export", "image verify", "image digest", "image delete", "image capture",
+		"image import", "image list", "image inspect", "image export", "scrub start", "scrub status", "scrub cancel", "image verify", "image digest", "image delete", "image capture",
 		"volume create", "volume list", "volume inspect", "volume grow", "volume set", "volume delete", "volume restore", "volume purge", "volume rollback",
 		"snapshot create", "snapshot list", "snapshot delete", "snapshot prune", "snapshot export",
 	} {

@@ -25,7 +25,8 @@ const (
 // connection is a client and what has to be closed after it.
 type connection struct {
 	*v1.Client
-	close func() error
+	inside bool // no daemon runs: it is a part of this process
+	close  func() error
 }
 
 // with runs f with a client of the daemon or, where none runs, of handlers in
@@ -93,7 +94,7 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 		c.note("new data directory " + dir)
 	}
 	e := d.Embed()
-	return &connection{Client: e.Client, close: func() error {
+	return &connection{Client: e.Client, inside: true, close: func() error {
 		return errors.Join(e.Close(), d.Close())
 	}}, nil
 }
