@@ -213,6 +213,33 @@ func TestScrub(t *testing.T) {
 	require.Contains(t, body, `"findings":[]`)
 }
 
+// TestRepairFromAStream has the daemon stop reading in the middle of it.
+func TestRepairFromAStream(t *testing.T) {
+	a := newAPI(t)
+	path, disk := a.disk(t)
+	_, err := a.ImportFile(t.Context(), "i", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, nil)
+	require.NoError(t, err)
+	files, err := filepath.Glob(filepath.Join(a.d.dir, "blocks", "layers", "*", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	f, err := os.OpenFile(files[0], os.O_RDWR, 0)
+	require.NoError(t, err)
+	at := int64(bytes.IndexFunc(disk, func(r rune) bool { return r != 0 }))
+	_, err = f.WriteAt([]byte{^disk[at]}, at)
+	require.NoError(t, errors.Join(err, f.Close()))
+	rep, err := a.RepairStream(t.Context(), "i", bytes.NewReader(disk), int64(len(disk)), nil)
+	require.NoError(t, err)
+	require.Len(t, rep.Repaired, 1)
+	require.Empty(t, rep.Unrepaired)
+	ver, err := a.VerifyImage(t.Context(), "i", nil)
+	require.NoError(t, err)
+	require.Empty(t, ver.Bad)
+	_, err = a.RepairFile(t.Context(), "i", v1.RepairRequest{HostFile: v1.HostFile{Path: "not/absolute"}}, nil)
+	require.ErrorContains(t, err, "not absolute")
+	_, err = a.RepairStream(t.Context(), "none", bytes.NewReader(disk), int64(len(disk)), nil)
+	require.ErrorIs(t, err, blockstore.ErrNotFound)
+}
+
 func TestDigestOfACapture(t *testing.T) {
 	a := newAPI(t)
 	a.snapped(t)

@@ -79,20 +79,30 @@ func findInput(file v1.HostFile) (*os.File, error) {
 
 // importSeekable imports from a file of any format.
 func (b *backend) importSeekable(ctx context.Context, f *os.File, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
-	src, err := source.Open(f)
+	src, leave, err := b.openSeekable(ctx, f, req.Progress)
+	if err != nil {
+		return blockstore.ImageInfo{}, err
+	}
+	defer leave()
+	return b.importSource(ctx, src, req)
+}
+
+// openSeekable opens a file of any format. Call leave after the source is closed.
+func (b *backend) openSeekable(ctx context.Context, f *os.File, progress func(blockstore.Progress)) (src blockstore.Source, leave func(), err error) {
+	leave = func() {}
+	src, err = source.Open(f)
 	var convert *source.NeedsConverter
 	if errors.As(err, &convert) {
-		leave, full := b.d.conversions.enter(ctx, req.Progress)
-		if full != nil {
-			return blockstore.ImageInfo{}, full
+		if leave, err = b.d.conversions.enter(ctx, progress); err != nil {
+			return nil, nil, err
 		}
-		defer leave()
 		src, err = OpenConverted(ctx, f, b.d.tmp(), b.d.log)
 	}
 	if err != nil {
-		return blockstore.ImageInfo{}, inputError(err)
+		leave()
+		return nil, nil, inputError(err)
 	}
-	return b.importSource(ctx, src, req)
+	return src, leave, nil
 }
 
 // importSource uses src up. That it fails to close after its last byte was read

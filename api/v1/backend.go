@@ -19,6 +19,7 @@ type Backend interface {
 	StoreBackend
 	MountBackend
 	ScrubBackend
+	RepairBackend
 	Status(ctx context.Context) (Status, error)
 	// Connections lists the NBD clients and what they did.
 	Connections(ctx context.Context) (ConnectionList, error)

@@ -32,6 +32,12 @@ func (c *Client) ImportStream(ctx context.Context, name string, r io.Reader, siz
 	if owner != "" {
 		path += "?owner=" + url.QueryEscape(owner)
 	}
+	err = c.send(ctx, path, r, size, &i, progress, opts)
+	return i, err
+}
+
+// send posts what r yields; the answer is NDJSON.
+func (c *Client) send(ctx context.Context, path string, r io.Reader, size int64, out any, progress ProgressFunc, opts []Option) error {
 	// Cancelled at the end: an error may come before all was sent.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -41,11 +47,10 @@ func (c *Client) ImportStream(ctx context.Context, name string, r io.Reader, siz
 	defer body.Close()
 	resp, err := c.do(ctx, http.MethodPost, path, TypeRaw, body, size, opts)
 	if err != nil {
-		return i, err
+		return err
 	}
 	defer resp.Body.Close()
-	err = readEvents(ctx, resp.Body, &i, progress)
-	return i, err
+	return readEvents(ctx, resp.Body, out, progress)
 }
 
 // VerifyImage reads an image and compares it with its checksums. Damage is in

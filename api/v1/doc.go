@@ -20,6 +20,7 @@
 //	POST   /v1/images/{name}/import    JSON {path} or the image as octet-stream   NDJSON
 //	GET    /v1/images/{name}/export    ?format=raw|zstd|sparse                    bytes
 //	POST   /v1/images/{name}/verify                                               NDJSON
+//	POST   /v1/images/{name}/repair    as import                                  NDJSON
 //	POST   /v1/images/{name}/digest    ?sha256=true                               NDJSON
 //	POST   /v1/images/{name}/capture   JSON {volume, snapshot}                    NDJSON
 //	DELETE /v1/images/{name}

@@ -2,10 +2,8 @@ package v1
 
 import (
 	"fmt"
-	"io/fs"
 	"mime"
 	"net/http"
-	"path/filepath"
 
 	"goldstream/blockstore"
 )
@@ -17,6 +15,7 @@ func (s *server) routeImages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/images/{name}/export", s.export(s.openImage))
 	mux.HandleFunc("POST /v1/images/{name}/import", s.stream(s.importImage, "owner"))
 	mux.HandleFunc("POST /v1/images/{name}/verify", s.stream(s.verifyImage))
+	mux.HandleFunc("POST /v1/images/{name}/repair", s.stream(s.repairImage))
 	mux.HandleFunc("POST /v1/images/{name}/digest", s.stream(s.digestImage, "sha256"))
 	mux.HandleFunc("POST /v1/images/{name}/capture", s.stream(s.captureImage))
 }
@@ -50,12 +49,8 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 	if err := readJSON(e.w, r, &body); err != nil {
 		return nil, err
 	}
-	if !filepath.IsAbs(body.Path) {
-		return nil, invalid(fmt.Sprintf("the path %q is not absolute", body.Path))
-	}
-	if !mayReadFiles(r.Context()) {
-		return nil, fmt.Errorf("import of %s: only root and the daemon's own user may name files to it; send the content instead: %w",
-			body.Path, fs.ErrPermission)
+	if err := mayName(r.Context(), "import", body.HostFile); err != nil {
+		return nil, err
 	}
 	req.Owner = body.Owner
 	return s.backend.ImportFile(r.Context(), body.HostFile, req)

@@ -582,6 +582,35 @@ func TestScrubWithoutADaemon(t *testing.T) {
 	require.Equal(t, []string{"image debian", "volume web-1"}, rep.Findings[0].Disks)
 }
 
+// TestRepair takes what is damaged from a compressed copy, and from a pipe.
+func TestRepair(t *testing.T) {
+	h := newHouse(t)
+	raw := filepath.Join(filepath.Dir(h.data), "disk.raw")
+	disk := rawDisk(t, raw, testDisk, 7)
+	h.must("image", "import", "debian", raw)
+	copied := filepath.Join(filepath.Dir(h.data), "disk.raw.zst")
+	h.must("image", "export", "debian", copied)
+	require.Contains(t, h.must("image", "repair", "debian", copied), "nothing to repair")
+	layers := filepath.Join(h.data, "blocks", "layers")
+	for _, source := range []string{copied, raw} {
+		require.Positive(t, flip(t, layers, disk[4096:8192]))
+		require.Equal(t, exitDamaged, h.run("image", "verify", "debian").code)
+		r := h.run("image", "repair", "debian", source, "--json")
+		require.Zero(t, r.code, r.err)
+		var rep blockstore.RepairReport
+		require.NoError(t, json.Unmarshal([]byte(r.out), &rep))
+		require.Len(t, rep.Repaired, 1)
+		require.Empty(t, rep.Unrepaired)
+		h.must("image", "verify", "debian")
+	}
+	other := filepath.Join(filepath.Dir(h.data), "other.raw")
+	rawDisk(t, other, testDisk, 8)
+	require.Positive(t, flip(t, layers, disk[4096:8192]))
+	r := h.run("image", "repair", "debian", other)
+	require.Equal(t, exitDamaged, r.code, r.err)
+	require.Contains(t, r.out, "still damaged")
+}
+
 // flip damages every file below dir where it holds needle, and returns how many.
 func flip(t *testing.T, dir string, needle []byte) (n int) {
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
@@ -646,7 +675,7 @@ func TestHelpHasExamples(t *testing.T) {
 	h := newHouse(t)
 	for _, words := range []string{
 		"serve", "status", "version", "completion", "space",
-		"image import", "image list", "image inspect", "image export", "scrub start", "scrub status", "scrub cancel", "image verify", "image digest", "image delete", "image capture",
+		"image import", "image list", "image inspect", "image export", "scrub start", "scrub status", "scrub cancel", "image verify", "image repair", "image digest", "image delete", "image capture",
 		"volume create", "volume list", "volume inspect", "volume grow", "volume set", "volume delete", "volume restore", "volume purge", "volume rollback",
 		"snapshot create", "snapshot list", "snapshot delete", "snapshot prune", "snapshot export",
 	} {

@@ -48,6 +48,14 @@ func imageCommands() []*cli.Command {
 			action:   verifyImage, complete: names{imageNames},
 		},
 		{
+			name: "repair", args: "NAME SOURCE", usage: "write what is damaged of a golden image anew, from another copy of it of any format",
+			examples: []string{
+				"goldstream image repair debian-13 debian-13.raw.zst",
+				"ssh other goldstream image export debian-13 - --format zstd | goldstream image repair debian-13 -",
+			},
+			action: repairImage, complete: names{imageNames},
+		},
+		{
 			name: "digest", args: "NAME", usage: "show the content id of a golden image, and with --sha256 the digest of its raw disk",
 			examples: []string{"goldstream image digest debian-13", "goldstream image digest debian-13 --sha256"},
 			flags:    []cli.Flag{&cli.BoolFlag{Name: "sha256", Usage: "the SHA-256 of the raw disk too, as sha256sum prints it: reads all of its size where it is not known"}},

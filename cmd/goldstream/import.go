@@ -42,7 +42,7 @@ func (c *call) openSource(source string) (io.Reader, error) {
 		return c.in, nil
 	}
 	if fi, err := os.Stat(source); err == nil && fi.IsDir() {
-		return nil, usagef("image import: %s is a directory; name the disk image in it", source)
+		return nil, usagef("%s is a directory; name the disk image in it", source)
 	}
 	type opened struct {
 		f   *os.File

@@ -116,7 +116,7 @@ func (c *call) printScrub(r blockstore.ScrubReport) error {
 		}
 		fmt.Fprintln(w, scrubText(r))
 		if r.Cached {
-			fmt.Fprintln(w, "warning: the file system refuses to be read past the page cache: memory may have been looked at in the place of the disk")
+			fmt.Fprintln(w, cachedWarning)
 		}
 	})
 }

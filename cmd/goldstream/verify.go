@@ -9,6 +9,8 @@ import (
 	"goldstream/blockstore"
 )
 
+const cachedWarning = "warning: the file system refuses to be read past the page cache: memory may have been checked in the place of the disk"
+
 func verifyImage(c *call) error {
 	return c.with(false, func(client *v1.Client) error {
 		m := newMeter(c.err, "verify "+c.arg(0))
@@ -24,7 +26,7 @@ func verifyImage(c *call) error {
 func (c *call) printReport(rep blockstore.VerifyReport) error {
 	return c.print(rep, func(w io.Writer) {
 		if rep.Cached {
-			fmt.Fprintln(w, "warning: the file system refuses to be read past the page cache: memory may have been checked in the place of the disk")
+			fmt.Fprintln(w, cachedWarning)
 		}
 		if len(rep.Bad) == 0 {
 			fmt.Fprintln(w, verdict(rep))
@@ -71,6 +73,6 @@ func damage(rep blockstore.VerifyReport) error {
 	return &v1.Error{
 		Code:    v1.CodeDamaged,
 		Message: fmt.Sprintf("golden image %s is damaged in %d places", rep.Image, len(rep.Bad)),
-		Advice:  "Volumes made from it read the damage where they have not been written. Import the image anew and check the disk below the data directory.",
+		Advice:  "Volumes made from it read the damage where they have not been written. goldstream image repair mends it from another copy. Check the disk below the data directory.",
 	}
 }

@@ -1,0 +1,166 @@
+package blockstore
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func repaired(t *testing.T, s *Store, image string, source []byte) RepairReport {
+	t.Helper()
+	r, err := s.RepairImage(ctx, image, &memorySource{data: source}, nil)
+	require.NoError(t, err)
+	return r
+}
+
+func requireGood(t *testing.T, s *Store, image string) {
+	t.Helper()
+	report, err := s.VerifyImage(ctx, image, nil)
+	require.NoError(t, err)
+	require.Empty(t, report.Bad)
+	require.NotZero(t, report.Compared)
+}
+
+// TestRepairWritesWhatHasTheRightChecksum: the disk rots under the file system,
+// in two regions, and of the source only one of these is right, and another one
+// wrong that is good in the image.
+func TestRepairWritesWhatHasTheRightChecksum(t *testing.T) {
+	onRottenDisks(t, func(t *testing.T, disk rottenDisk) {
+		s := openStore(t, filepath.Join(disk.dir, "blocks"))
+		data := randomBytes(3*RegionSize + 512)
+		importBytes(t, s, "img", data)
+		_, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Image: "img"})
+		require.NoError(t, err)
+		disk.rot(data[RegionSize+7*BlockSize:][:BlockSize])
+		disk.rot(data[2*RegionSize+9*BlockSize:][:BlockSize])
+		source := bytes.Clone(data)
+		source[0] ^= 1
+		source[2*RegionSize] ^= 1
+
+		r := repaired(t, s, "img", source)
+		require.Len(t, r.Repaired, 1)
+		require.EqualValues(t, RegionSize, r.Repaired[0].Offset)
+		require.Contains(t, r.Repaired[0].Reason, "SHA-256")
+		require.Len(t, r.Unrepaired, 1)
+		require.EqualValues(t, 2*RegionSize, r.Unrepaired[0].Offset)
+		require.Contains(t, r.Unrepaired[0].Reason, "something else")
+		report, err := s.VerifyImage(ctx, "img", nil)
+		require.NoError(t, err)
+		require.Len(t, report.Bad, 1)
+
+		r = repaired(t, s, "img", data) // another copy
+		require.Len(t, r.Repaired, 1)
+		require.Empty(t, r.Unrepaired)
+		requireGood(t, s, "img")
+		require.Empty(t, scrubbed(t, s).Findings)
+		d := openVolume(t, s, "v")
+		require.True(t, bytes.Equal(data, readAll(t, d)))
+		require.NoError(t, d.Close())
+	})
+}
+
+func TestRepairOfAGoodImageReadsNoSource(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	data := randomBytes(RegionSize)
+	importBytes(t, s, "img", data)
+	src := &memorySource{data: data}
+	r, err := s.RepairImage(ctx, "img", src, nil)
+	require.NoError(t, err)
+	require.Empty(t, r.Repaired)
+	require.Empty(t, r.Unrepaired)
+	require.EqualValues(t, RegionSize, r.Checked)
+	require.Zero(t, src.at)
+}
+
+// TestRepairMendsWhatIsShared: through a captured image, the block of the image
+// below it.
+func TestRepairMendsWhatIsShared(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	base := pattern(5, 2*RegionSize)
+	copy(base[RegionSize:], randomBytes(64<<10))
+	importBytes(t, s, "base", base)
+	_, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Image: "base"})
+	require.NoError(t, err)
+	d := openVolume(t, s, "v")
+	writeAt(t, d, block(1), 0)
+	writeAt(t, d, block(2), RegionSize+128<<10)
+	_, err = s.CaptureImage(ctx, "v", ImportRequest{Name: "child"})
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	awaitSums(t, s, "child")
+	child := imageBytes(t, s, "child")
+	changeByte(t, layerFile(t, s, "base"), RegionSize+5)
+	r := repaired(t, s, "child", child)
+	require.Len(t, r.Repaired, 1)
+	require.Empty(t, r.Unrepaired)
+	requireGood(t, s, "child")
+	requireGood(t, s, "base")
+}
+
+func TestRepairRefusesAnotherImage(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	data := randomBytes(2 * RegionSize)
+	importBytes(t, s, "img", data)
+	path := layerFile(t, s, "img")
+	changeByte(t, path, RegionSize+5)
+	_, err := s.RepairImage(ctx, "img", &memorySource{data: data[:RegionSize]}, nil)
+	require.ErrorIs(t, err, ErrInvalid)
+	r, err := s.RepairImage(ctx, "img", &memorySource{data: data[:RegionSize], hidden: true}, nil)
+	require.NoError(t, err)
+	require.Len(t, r.Unrepaired, 1)
+	require.Contains(t, r.Unrepaired[0].Reason, "ends before")
+}
+
+// TestRepairWritesNothingWhereAFileIsGone: others may read what was in it.
+func TestRepairWritesNothingWhereAFileIsGone(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	data := randomBytes(2 * RegionSize)
+	importBytes(t, s, "cut", data)
+	importBytes(t, s, "gone", data)
+	require.NoError(t, os.Truncate(layerFile(t, s, "cut"), RegionSize))
+	require.NoError(t, os.Remove(layerFile(t, s, "gone")))
+	r := repaired(t, s, "cut", data)
+	require.Empty(t, r.Repaired)
+	require.Len(t, r.Unrepaired, 1)
+	require.Contains(t, r.Unrepaired[0].Reason, "cut short")
+	r = repaired(t, s, "gone", data)
+	require.Empty(t, r.Repaired)
+	require.Len(t, r.Unrepaired, 2)
+	require.NoFileExists(t, layerFile(t, s, "gone"))
+	st, err := os.Stat(layerFile(t, s, "cut"))
+	require.NoError(t, err)
+	require.EqualValues(t, RegionSize, st.Size())
+}
+
+func TestRepairNeedsChecksums(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	s.keeper.stop()
+	captured(t, s, 2)
+	_, err := s.RepairImage(ctx, "c", &memorySource{data: imageBytes(t, s, "c")}, nil)
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "no checksums yet")
+}
+
+// TestRepairThatIsNotSyncedIsNone: the error of the disk ends it.
+func TestRepairThatIsNotSyncedIsNone(t *testing.T) {
+	var broken atomic.Bool
+	s, d, _ := hooked(t, &hookedFS{datasync: func() error {
+		if broken.Load() {
+			return unix.EIO
+		}
+		return nil
+	}})
+	defer finish(t, s, d)
+	data := randomBytes(RegionSize)
+	importBytes(t, s, "img", data)
+	changeByte(t, layerFile(t, s, "img"), 5)
+	broken.Store(true)
+	_, err := s.RepairImage(ctx, "img", &memorySource{data: data}, nil)
+	require.ErrorIs(t, err, ErrFailed)
+	broken.Store(false)
+}
