@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/nbd"},
 	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/fuse", "goldstream/jail", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox"},
 	"goldstream/cmd/demo":                  {},
-	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source"},
+	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},
 }
 
 // chosen are the modules that the program may need; a new one is a decision.

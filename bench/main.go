@@ -51,11 +51,11 @@ func benchmark(ctx context.Context) error {
 	if err := r.prepare(ctx, *only != "blockstore"); err != nil {
 		return err
 	}
-	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "nbd": r.nbd, "blockstore": r.bars}
+	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "nbd": r.nbd, "storm": r.storm, "blockstore": r.bars}
 	for _, name := range strings.Split(*only, ",") {
 		suite, ok := suites[name]
 		if !ok {
-			return fmt.Errorf("there is no benchmark %q: choose from clone, import, nbd, blockstore", name)
+			return fmt.Errorf("there is no benchmark %q: choose from clone, import, nbd, storm, blockstore", name)
 		}
 		if err := suite(ctx); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
