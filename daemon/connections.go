@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"goldstream/api/v1"
@@ -15,8 +16,9 @@ func (b *backend) Connections(context.Context) (l v1.ConnectionList, err error) 
 		return l, nil
 	}
 	for _, c := range b.clients.Connections() {
+		export, epoch, _ := strings.Cut(c.Export, epochMark)
 		l.Connections = append(l.Connections, v1.Connection{
-			Export: c.Export, Peer: c.Peer, Since: c.Since, ReadOnly: c.ReadOnly,
+			Export: export, Epoch: epoch, Peer: c.Peer, TLS: c.TLS, Since: c.Since, ReadOnly: c.ReadOnly,
 			InFlight: c.InFlight, InFlightBytes: c.InFlightBytes, Statistics: statistics(&c.Statistics),
 		})
 	}

@@ -167,7 +167,7 @@ func (c *conn) begin() {
 	c.role.timer = time.AfterFunc(time.Hour, c.superviseReader)
 	c.role.timer.Stop()
 	c.reading.Store(true)
-	c.serves.Store(&served{c.export, time.Now(), c.readOnly})
+	c.serves.Store(&served{c.export, time.Now(), c.readOnly, c.encrypted})
 }
 
 // broke is called when replies can no longer be written: it ends the device

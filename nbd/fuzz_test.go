@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"net"
 	"testing"
 	"time"
 )
 
 // feed lets a server talk to a client that sends input and hangs up.
-func feed(t *testing.T, input []byte) {
-	s := NewServer(exportMap{"disk": newMemDevice(1 << 16)}, Options{HandshakeTimeout: time.Second})
+func feed(t *testing.T, o ListenerOptions, input []byte) {
+	disk := newMemDevice(1 << 16)
+	disk.cached = len(input)%2 == 0 // by the reader, or by workers
+	s := NewServer(described{exportMap{"disk": mapped{disk}}, "a disk", nil}, Options{HandshakeTimeout: time.Second})
 	defer s.Close()
 	ours, theirs := net.Pipe()
-	s.admit(&listener{}, theirs)
+	s.admit(&listener{o: o}, theirs)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -25,27 +28,41 @@ func feed(t *testing.T, input []byte) {
 	_ = ours.Close()
 	<-read
 	s.wg.Wait()
-	if n := s.budget.held(); n != 0 {
-		t.Errorf("%d bytes are still held", n)
-	}
-	if n := s.InUse("disk"); n != 0 {
-		t.Errorf("the export is still in use %d times", n)
+	if left := s.left(); left != nothingLeft {
+		t.Error(left)
 	}
 }
 
+// anyGrant opens the disk, read-only, under every name but one.
+type anyGrant struct{}
+
+func (anyGrant) Resolve(_ context.Context, name string, _ net.Addr) (Grant, error) {
+	if name == "disk" {
+		return Grant{}, fs.ErrNotExist
+	}
+	return Grant{ID: "g", Export: "disk", ReadOnly: true}, nil
+}
+
+// FuzzHandshake sends the server options, from the client's flags on.
 func FuzzHandshake(f *testing.F) {
-	f.Add([]byte{})
-	f.Add(optionBytes(optGo, goData("disk", 0, 3)))
-	f.Add(optionBytes(optExportName, []byte("disk")))
-	f.Add(append(optionBytes(optList, nil), optionBytes(optAbort, nil)...))
-	f.Add(bytes.Join([][]byte{optionBytes(optStructuredReply, nil),
-		optionBytes(optListMeta, metaData("disk")), optionBytes(optSetMeta, metaData("disk", "base:", baseAllocation)),
-		optionBytes(optInfo, goData("/disk", 1, 2, 3)), optionBytes(77, []byte("data"))}, nil))
-	f.Fuzz(func(t *testing.T, input []byte) {
-		feed(t, append([]byte{0, 0, 0, 3}, input...))
+	hello := []byte{0, 0, 0, 3}
+	f.Add([]byte{}, false)
+	f.Add(append(hello, optionBytes(optGo, goData("disk", 0, 3))...), true)
+	f.Add(append([]byte{0, 0, 0, 0}, optionBytes(optExportName, []byte("disk"))...), false)
+	f.Add(bytes.Join([][]byte{hello, optionBytes(optList, nil), optionBytes(optAbort, nil)}, nil), true)
+	f.Add(bytes.Join([][]byte{hello, optionBytes(optStructuredReply, nil),
+		optionBytes(optListMeta, metaData("disk")), optionBytes(optSetMeta, metaData("disk", "base:", baseAllocation, "qemu:allocation-depth")),
+		optionBytes(optInfo, goData("/disk", 1, 2, 3)), optionBytes(77, []byte("data"))}, nil), false)
+	f.Fuzz(func(t *testing.T, input []byte, grants bool) {
+		var o ListenerOptions
+		if grants {
+			o.Grants = anyGrant{}
+		}
+		feed(t, o, input)
 	})
 }
 
+// FuzzRequests sends the server requests.
 func FuzzRequests(f *testing.F) {
 	all := []byte{}
 	for kind := range uint16(10) {
@@ -61,14 +78,15 @@ func FuzzRequests(f *testing.F) {
 	f.Add(all, true)
 	f.Add(requestBytes(cmdWrite, 0, 1, 0, maxPayload+1), false)
 	f.Add(requestBytes(cmdRead, 0xffff, 1, 1<<63, 0xffffffff), false)
+	f.Add(requestBytes(cmdBlockStatus, cmdFlagReqOne, 1, 1<<15, 1<<15), true)
 	f.Fuzz(func(t *testing.T, input []byte, structured bool) {
 		start := []byte{0, 0, 0, 3}
 		if structured {
 			start = append(start, optionBytes(optStructuredReply, nil)...)
-			start = append(start, optionBytes(optSetMeta, metaData("disk", baseAllocation))...)
+			start = append(start, optionBytes(optSetMeta, metaData("disk", baseAllocation, "qemu:allocation-depth"))...)
 		}
 		start = append(start, optionBytes(optGo, goData("disk"))...)
-		feed(t, append(start, input...))
+		feed(t, ListenerOptions{}, append(start, input...))
 	})
 }
 

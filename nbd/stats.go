@@ -88,6 +88,7 @@ type ConnectionInfo struct {
 	Peer     string // address, or "unix"
 	Since    time.Time
 	ReadOnly bool
+	TLS      bool
 
 	InFlight      int   // requests read and not yet answered
 	InFlightBytes int64 // memory held for their data
@@ -166,9 +167,10 @@ func (k *counters) snapshot() (s Statistics) {
 
 // served is when a connection began to serve what.
 type served struct {
-	export   string
-	since    time.Time
-	readOnly bool
+	export    string
+	since     time.Time
+	readOnly  bool
+	encrypted bool
 }
 
 // info describes the connection, if it serves an export.
@@ -178,7 +180,7 @@ func (c *conn) info() (ConnectionInfo, bool) {
 		return ConnectionInfo{}, false
 	}
 	return ConnectionInfo{
-		Export: v.export, Peer: c.remote, Since: v.since, ReadOnly: v.readOnly,
+		Export: v.export, Peer: c.remote, Since: v.since, ReadOnly: v.readOnly, TLS: v.encrypted,
 		InFlight: c.replies.inFlight(), InFlightBytes: c.account.holds(),
 		Statistics: c.counters.snapshot(),
 	}, true

@@ -16,7 +16,9 @@ type ConnectionList struct {
 // Connection is one NBD connection that serves an export.
 type Connection struct {
 	Export        string     `json:"export"`
-	Peer          string     `json:"peer"` // address, or "unix"
+	Epoch         string     `json:"epoch,omitempty"` // that the client named; "" if it named none
+	Peer          string     `json:"peer"`            // address, or "unix"
+	TLS           bool       `json:"tls,omitempty"`
 	Since         time.Time  `json:"since"`
 	ReadOnly      bool       `json:"readOnly,omitempty"`
 	InFlight      int        `json:"inFlight"`      // requests read and not yet answered

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"time"
@@ -36,11 +37,11 @@ func showConnections(c *call) error {
 }
 
 func printConnections(w io.Writer, list []v1.Connection) {
-	fmt.Fprintln(w, "EXPORT\tPEER\tSINCE\tREADS\tREAD P99\tWRITES\tWRITE P99\tBYTES\tIN FLIGHT\tERRORS\tSLOW")
+	fmt.Fprintln(w, "EXPORT\tEPOCH\tPEER\tTLS\tSINCE\tREADS\tREAD P99\tWRITES\tWRITE P99\tBYTES\tIN FLIGHT\tERRORS\tSLOW")
 	for _, c := range list {
 		s := c.Statistics
 		_, bytes := s.Total()
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%d\t%d\t%d\n", c.Export, c.Peer, localTime(c.Since),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%d\t%d\t%d\n", c.Export, cmp.Or(c.Epoch, "-"), c.Peer, yesNo(c.TLS), localTime(c.Since),
 			s.Reads.Count, micros(s.Reads), s.Writes.Count, micros(s.Writes), humanSize(bytes), c.InFlight, s.Errors, s.Slow)
 	}
 }
@@ -54,6 +55,13 @@ func printExports(w io.Writer, list []v1.ExportInUse) {
 			s.Reads.Count, micros(s.Reads), s.Writes.Count, micros(s.Writes), s.Flushes.Count, micros(s.Flushes),
 			humanSize(bytes), s.Errors, s.Slow)
 	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 // micros is the 99th percentile of what took any time.

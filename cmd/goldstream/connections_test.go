@@ -28,6 +28,8 @@ func TestConnectionsShowsAClient(t *testing.T) {
 	got := l.Connections[0]
 	require.Equal(t, "web", got.Export)
 	require.Equal(t, "unix", got.Peer)
+	require.False(t, got.TLS)
+	require.Empty(t, got.Epoch)
 	require.WithinDuration(t, time.Now(), got.Since, time.Hour)
 	require.Equal(t, int64(1), got.Statistics.Writes.Count)
 	require.Equal(t, int64(8192), got.Statistics.Writes.Bytes)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,24 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+// holdOpen has libnbd connect to a URI, and stay until the test lets go.
+func holdOpen(t *testing.T, uri string) (letGo func()) {
+	t.Helper()
+	cmd := exec.Command("/usr/bin/nbdsh", "-c", "h.set_uri_allow_local_file(True)\nh.connect_uri('"+uri+"')\nprint('there', flush=True)\ninput()")
+	cmd.Env = append(os.Environ(), "PATH=/usr/bin:/bin")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	word, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "there\n", word)
+	return func() { _ = in.Close() }
+}
 
 // TestServeTLS: a daemon that requires TLS makes its certificates, clients take
 // the authority from the data directory, and plain text gets nothing.
@@ -37,6 +56,12 @@ func TestServeTLS(t *testing.T) {
 	got, err := os.ReadFile(out)
 	require.NoError(t, err)
 	require.Equal(t, content, got)
+
+	held := holdOpen(t, uri+"~0?tls-certificates="+certs)
+	line := strings.Fields(strings.Split(h.must("connections"), "\n")[1])
+	require.Equal(t, []string{"web", "0"}, line[:2])
+	require.Equal(t, "yes", line[3])
+	held()
 
 	plain, err := exec.Command("nbdinfo", strings.Replace(uri, "nbds", "nbd", 1)).CombinedOutput()
 	require.Error(t, err)
