@@ -22,7 +22,8 @@ import (
 // trim may have punched a block and been lost with the power, after which the
 // block reads as zero though the map says data. Versions that nobody can read
 // are looked at for form only, for the reclaimer takes them apart in steps.
-// The data itself is not read: VerifyImage does that.
+// The data itself is not read: VerifyImage does that. A store in service is
+// checked by checklive.go.
 
 // Severity of a finding.
 const (
@@ -67,6 +68,10 @@ type CheckReport struct {
 	Damage   int       `json:"damage"` // findings that are damage
 	Findings []Finding `json:"findings"`
 	More     int       `json:"more,omitempty"` // findings left off
+	// InService tells that the store was open meanwhile; Passes is how often it
+	// was gone through then.
+	InService bool `json:"inService,omitempty"`
+	Passes    int  `json:"passes,omitempty"`
 }
 
 // maxFindings bounds a report; damage comes first.
@@ -95,19 +100,25 @@ func (s *offline) check(ctx context.Context) (CheckReport, error) {
 	if meta != s.metaDir() {
 		c.add(SeverityWarning, FindRestore, s.planPath(), "a restore of the metadata was cut off, and is finished when the store is opened next: what it puts in place was checked")
 	}
+	err = c.look(s, meta, func(v *Store) error { return c.checkTail(v, s) })
+	return c.report(), err
+}
+
+// look checks the metadata that stands in meta, and the files; then does more.
+func (c *checker) look(s *offline, meta string, more func(v *Store) error) error {
 	v, err := s.openView(meta)
 	if errors.Is(err, ErrCorrupt) {
-		c.add(SeverityDamage, FindMetadata, meta, err.Error())
-		return c.report(), nil
+		c.add(SeverityDamage, FindMetadata, s.metaDir(), err.Error())
+		return nil
 	}
 	if err != nil {
-		return CheckReport{}, err
+		return err
 	}
 	c.db = v.db
 	if err = c.run(); err == nil {
-		err = c.checkTail(v, s)
+		err = more(v)
 	}
-	return c.report(), errors.Join(err, v.endView())
+	return errors.Join(err, v.endView())
 }
 
 // checkTail compares where the metadata ends with how far it was durable.
@@ -139,7 +150,11 @@ type checker struct {
 	volumes  map[string]string // name for people, by ID
 	disks    int
 	records  int64
+	bytes    int64 // of records
 	files    int
+	pace     *pace          // nil: none
+	progress func(Progress) // nil: nobody asks
+	stage    string
 	// blind says that records are unreadable without which it is not known
 	// what is referred to: then nothing is called stray or unnamed.
 	blind bool
@@ -162,6 +177,17 @@ func newChecker(ctx context.Context, s *Store) *checker {
 		ctx: ctx, s: s, fs: s.fs, lineages: map[uint64]*checkLineage{}, volumes: map[string]string{},
 		data: map[string]*checkFile{}, found: map[findingKey]*found{},
 	}
+}
+
+// pause is called often, and ends a check that was cancelled.
+func (c *checker) pause() error {
+	if c.progress != nil {
+		c.progress(Progress{Stage: c.stage, Done: c.bytes, Total: -1})
+	}
+	if err := cancelled(c.ctx); err != nil || c.pace == nil {
+		return err
+	}
+	return c.pace.rest(c.ctx)
 }
 
 func (c *checker) run() error {

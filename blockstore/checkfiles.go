@@ -28,7 +28,7 @@ func (c *checker) checkFiles() error {
 		return err
 	}
 	for _, name := range layers {
-		if err := cancelled(c.ctx); err != nil {
+		if err := c.pause(); err != nil {
 			return err
 		}
 		path := filepath.Join(c.s.layersDir(), name)

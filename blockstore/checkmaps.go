@@ -112,7 +112,7 @@ func (c *checker) checkMap(l *checkLineage) error {
 // needed versions read through them against the files. What their records do
 // not name is the parent's, which is looked at for itself.
 func (c *checker) region(l *checkLineage, region uint32, group []mapRecord) error {
-	if err := cancelled(c.ctx); err != nil {
+	if err := c.pause(); err != nil {
 		return err
 	}
 	good := true

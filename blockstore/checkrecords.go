@@ -60,12 +60,13 @@ func (c *checker) scan(lower, upper []byte, fn func(key, value []byte) error) (w
 	last := slices.Clone(lower)
 	for ok := it.First(); ok; ok = it.Next() {
 		c.records++
-		if c.records%1024 == 0 {
-			if err := cancelled(c.ctx); err != nil {
+		if c.records%256 == 0 {
+			if err := c.pause(); err != nil {
 				return false, err
 			}
 		}
 		value, err := it.ValueAndErr()
+		c.bytes += int64(len(it.Key()) + len(value))
 		if err == nil {
 			err = fn(it.Key(), value)
 		}

@@ -119,9 +119,9 @@ func (s *offline) forgetRestore(names []string) error {
 	if !slices.Contains(names, "meta") {
 		return nil
 	}
-	for _, left := range []string{s.planPath() + ".new", s.freshMeta()} {
-		if slices.Contains(names, filepath.Base(left)) {
-			if err := s.fs.RemoveAll(left); err != nil {
+	for _, name := range names {
+		if name == "restoring.new" || name == filepath.Base(s.freshMeta()) {
+			if err := s.fs.RemoveAll(filepath.Join(s.dir, name)); err != nil {
 				return err
 			}
 		}

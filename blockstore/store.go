@@ -29,6 +29,7 @@ import (
 //	layers/  LINEAGE-VERSION/SEGMENT: the data
 //	rings/   LINEAGE: intent rings of volumes open for write
 //	checkpoints/ TIME-SEQUENCE: copies of meta
+//	meta.instant-N/  a copy of meta that is being read (instant.go)
 //	restoring, meta.restoring/   a restore under way (restoreplan.go)
 //	before-restore-TIME/         what one has replaced
 //	scrub    what the last scrub found, and how far it is, JSON
@@ -71,6 +72,8 @@ type Store struct {
 	keeper      *keeper
 	scrub       *scrubber
 	checkpoints *checkpointer
+	instants    atomic.Uint64 // copies of the metadata made so far (instant.go)
+	checking    atomic.Bool
 }
 
 // Open opens the store in dir, making it if dir is empty or missing.
@@ -121,6 +124,9 @@ func (s *Store) open() error {
 		return err
 	}
 	if err := (&offline{s}).finishRestore(); err != nil {
+		return err
+	}
+	if err := s.removeInstants(); err != nil {
 		return err
 	}
 	var err error

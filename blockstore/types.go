@@ -89,9 +89,9 @@ type ImportRequest struct {
 
 // Progress of a long operation. Rate and time left are the observer's to work out.
 type Progress struct {
-	Stage string `json:"stage"` // "read", "sync", "seal", "verify", "export"
-	// Done and Total count bytes of the input (import) or of the disk; Total
-	// is -1 when unknown.
+	Stage string `json:"stage"` // "read", "sync", "seal", "verify", "export", "check", "check again"
+	// Done and Total count bytes of the input (import), of the disk, or of the
+	// metadata (check); Total is -1 when unknown.
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
 	Disk  int64 `json:"disk"` // bytes of the disk seen so far

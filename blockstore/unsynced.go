@@ -42,6 +42,23 @@ func (u unsyncedSet) join(other unsyncedSet) {
 	}
 }
 
+// keep drops what is not in other.
+func (u unsyncedSet) keep(other unsyncedSet) {
+	for region, s := range u {
+		o := other[region]
+		if o == nil {
+			delete(u, region)
+			continue
+		}
+		for i := range s {
+			s[i] &= o[i]
+		}
+		if !s.any(0, regionBlocks) {
+			delete(u, region)
+		}
+	}
+}
+
 // any tells that one of the blocks [start, end) is in the set.
 func (s *blockSet) any(start, end int) bool {
 	for start < end {

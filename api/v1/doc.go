@@ -40,6 +40,9 @@
 //	POST   /v1/retired/{id}/restore    JSON {as}; id may be the name of one
 //	DELETE /v1/retired/{id}
 //	GET    /v1/usage
+//	GET    /v1/store/checkpoints
+//	POST   /v1/store/checkpoints
+//	POST   /v1/store/check                                                        NDJSON
 //	POST   /v1/mounts                  JSON {write, uid, gid}; see mount.go       upgrade
 //	POST   /v1/scrub                   begins one
 //	GET    /v1/scrub

@@ -11,6 +11,8 @@ import (
 type StoreBackend interface {
 	Checkpoint(ctx context.Context) (blockstore.CheckpointInfo, error)
 	Checkpoints(ctx context.Context) ([]blockstore.CheckpointInfo, error)
+	// Check sees whether the records and files of the store agree.
+	Check(ctx context.Context, progress func(blockstore.Progress)) (blockstore.CheckReport, error)
 }
 
 // CheckpointList answers GET /v1/store/checkpoints, oldest first.
@@ -26,6 +28,13 @@ func (s *server) routeStore(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/store/checkpoints", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return s.backend.Checkpoint(r.Context())
 	}))
+	mux.HandleFunc("POST /v1/store/check", s.stream(s.checkStore))
+}
+
+func (s *server) checkStore(e *events, r *http.Request) (any, error) {
+	report, err := s.backend.Check(r.Context(), e.progress)
+	report.Findings = orEmpty(report.Findings)
+	return report, err
 }
 
 // Checkpoint keeps a copy of the metadata as it is now.
@@ -39,4 +48,10 @@ func (c *Client) Checkpoints(ctx context.Context) ([]blockstore.CheckpointInfo, 
 	var l CheckpointList
 	err := c.call(ctx, http.MethodGet, "/v1/store/checkpoints", nil, &l)
 	return l.Checkpoints, err
+}
+
+// CheckStore checks a store in service. Damage is in the report, not an error.
+func (c *Client) CheckStore(ctx context.Context, progress ProgressFunc) (r blockstore.CheckReport, err error) {
+	err = c.work(ctx, "/v1/store/check", nil, &r, progress, nil)
+	return r, err
 }

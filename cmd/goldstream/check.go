@@ -15,22 +15,41 @@ import (
 
 func checkCommand() *cli.Command {
 	return verb{
-		name: "check", usage: "see whether all records of the store resolve and agree with its files, and change nothing; the daemon must be stopped",
+		name: "check", usage: "see whether all records of the store resolve and agree with its files, and change nothing; the daemon may run",
 		examples: []string{"goldstream check", "goldstream check --json"},
 		action:   checkStore,
 	}.command()
 }
 
 func checkStore(c *call) error {
-	dir := c.String("data")
-	if err := checkOwner(dir); err != nil {
+	report, err := checkWhole(c)
+	if err != nil {
 		return err
+	}
+	return errors.Join(c.print(report, func(w io.Writer) { showCheck(w, report) }), found(report))
+}
+
+// checkWhole has the daemon check its store, or checks one that nobody has open.
+func checkWhole(c *call) (blockstore.CheckReport, error) {
+	dir := c.String("data")
+	conn, err := c.reachDaemon(dir)
+	if err != nil {
+		return blockstore.CheckReport{}, err
+	}
+	if conn != nil {
+		m := newMeter(c.err, "check")
+		report, err := conn.CheckStore(c.ctx, m.show)
+		m.done()
+		return report, errors.Join(err, conn.close())
+	}
+	if err := checkOwner(dir); err != nil {
+		return blockstore.CheckReport{}, err
 	}
 	report, err := daemon.CheckStore(c.ctx, dir)
 	if err != nil {
-		return explainOwner(dir, err)
+		err = explainOwner(dir, err)
 	}
-	return errors.Join(c.print(report, func(w io.Writer) { showCheck(w, report) }), found(report))
+	return report, err
 }
 
 func showCheck(w io.Writer, r blockstore.CheckReport) {
@@ -47,8 +66,12 @@ func showCheck(w io.Writer, r blockstore.CheckReport) {
 	if r.More > 0 {
 		fmt.Fprintf(w, "and %d more\n", r.More)
 	}
-	fmt.Fprintf(w, "%d damaged, %d warnings: %d disks, %d records, %d data files checked\n",
-		r.Damage, len(r.Findings)+r.More-r.Damage, r.Disks, r.Records, r.Files)
+	service := ""
+	if r.InService {
+		service = ", in service"
+	}
+	fmt.Fprintf(w, "%d damaged, %d warnings: %d disks, %d records, %d data files checked%s\n",
+		r.Damage, len(r.Findings)+r.More-r.Damage, r.Disks, r.Records, r.Files, service)
 }
 
 // found is the error of a report that lists damage; warnings are none.
