@@ -72,7 +72,8 @@
 //	offline.go accepttail.go     work on a store that nobody has open
 //	check.go checkrecords.go checkmaps.go checkfiles.go
 //	                             whether records and files agree
-//	checklive.go instant.go      the same of a store in service
+//	instant.go                   the metadata at one instant, of a store in service:
+//	checklive.go dumplive.go     to check it, and to dump it
 //	reclaim.go absorb.go         giving back what nothing needs
 //	pacer.go                     one budget for I/O in the background
 //	digest.go keeper.go          checksums and content ids, also of captures

@@ -11,6 +11,9 @@ import (
 	"io"
 )
 
+// anyStore stands for the ID of a store that is not known.
+const anyStore = ""
+
 // readDump passes the records of a dump of the store id to fn. They are to be
 // believed only when it returns nil.
 //
@@ -63,7 +66,7 @@ func readDumpHead(line []byte, id string) (head dumpHead, err error) {
 	if head.Format > dumpFormat || head.StoreFormat > formatVersion {
 		return head, errf(ErrFormat, "the dump has format %d of a store of format %d; this program reads up to %d and %d: use a newer goldstream", head.Format, head.StoreFormat, dumpFormat, formatVersion)
 	}
-	if head.Store != id {
+	if id != anyStore && head.Store != id {
 		return head, errf(ErrInvalid, "the dump is of the store %s, and this is %s: its data is not here", head.Store, id)
 	}
 	return head, nil

@@ -73,7 +73,8 @@ type Store struct {
 	scrub       *scrubber
 	checkpoints *checkpointer
 	instants    atomic.Uint64 // copies of the metadata made so far (instant.go)
-	checking    atomic.Bool
+	checking    atomic.Bool   // one check at a time, and one dump
+	dumping     atomic.Bool
 }
 
 // Open opens the store in dir, making it if dir is empty or missing.

@@ -119,6 +119,7 @@ func TestUnknownQueryIsRefused(t *testing.T) {
 		"GET /v1/version", "GET /v1/status", "GET /v1/images", "GET /v1/images/x", "DELETE /v1/images/x",
 		"GET /v1/images/x/export", "POST /v1/images/x/import", "POST /v1/images/x/verify", "POST /v1/images/x/capture",
 		"GET /v1/volumes", "POST /v1/volumes", "GET /v1/volumes/x", "POST /v1/volumes/x/grow", "DELETE /v1/volumes/x",
+		"POST /v1/store/check", "GET /v1/store/dump",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		status, body := a.send(t, method, path+"?nmae=x", v1.TypeJSON, `{}`)

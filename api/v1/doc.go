@@ -42,6 +42,7 @@
 //	GET    /v1/usage
 //	GET    /v1/store/checkpoints
 //	POST   /v1/store/checkpoints
+//	GET    /v1/store/dump                                                         NDJSON
 //	POST   /v1/store/check                                                        NDJSON
 //	POST   /v1/mounts                  JSON {write, uid, gid}; see mount.go       upgrade
 //	POST   /v1/scrub                   begins one

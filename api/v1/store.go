@@ -1,8 +1,12 @@
 package v1
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net/http"
+	"time"
 
 	"goldstream/blockstore"
 )
@@ -13,6 +17,8 @@ type StoreBackend interface {
 	Checkpoints(ctx context.Context) ([]blockstore.CheckpointInfo, error)
 	// Check sees whether the records and files of the store agree.
 	Check(ctx context.Context, progress func(blockstore.Progress)) (blockstore.CheckReport, error)
+	// Dump writes the metadata, as it is at one instant, as lines of JSON.
+	Dump(ctx context.Context, w io.Writer) (blockstore.DumpInfo, error)
 }
 
 // CheckpointList answers GET /v1/store/checkpoints, oldest first.
@@ -29,12 +35,50 @@ func (s *server) routeStore(mux *http.ServeMux) {
 		return s.backend.Checkpoint(r.Context())
 	}))
 	mux.HandleFunc("POST /v1/store/check", s.stream(s.checkStore))
+	mux.HandleFunc("GET /v1/store/dump", s.dumpStore)
 }
 
 func (s *server) checkStore(e *events, r *http.Request) (any, error) {
 	report, err := s.backend.Check(r.Context(), e.progress)
 	report.Findings = orEmpty(report.Findings)
 	return report, err
+}
+
+// dumpStore breaks off where the dump cannot be completed: one without its last
+// line is none.
+func (s *server) dumpStore(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	sent := &sentWriter{w: &slowWriter{w: w, rc: http.NewResponseController(w)}}
+	err := onlyQuery(r)
+	if err == nil {
+		buffered := bufio.NewWriterSize(sent, dumpPiece)
+		w.Header().Set("Content-Type", TypeNDJSON)
+		if _, err = s.backend.Dump(r.Context(), buffered); err == nil {
+			err = buffered.Flush()
+		}
+	}
+	s.record(r, start, err)
+	switch {
+	case err == nil:
+	case sent.any:
+		panic(http.ErrAbortHandler)
+	default:
+		s.deadline(w)
+		writeError(w, err)
+	}
+}
+
+const dumpPiece = 256 << 10 // bytes written at once
+
+// sentWriter remembers that something was written.
+type sentWriter struct {
+	w   io.Writer
+	any bool
+}
+
+func (s *sentWriter) Write(p []byte) (int, error) {
+	s.any = true
+	return s.w.Write(p)
 }
 
 // Checkpoint keeps a copy of the metadata as it is now.
@@ -54,4 +98,19 @@ func (c *Client) Checkpoints(ctx context.Context) ([]blockstore.CheckpointInfo, 
 func (c *Client) CheckStore(ctx context.Context, progress ProgressFunc) (r blockstore.CheckReport, err error) {
 	err = c.work(ctx, "/v1/store/check", nil, &r, progress, nil)
 	return r, err
+}
+
+// Dump writes the metadata of a store in service to w, and looks whether it has
+// come over whole.
+func (c *Client) Dump(ctx context.Context, w io.Writer) (blockstore.DumpInfo, error) {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/store/dump", "", nil, -1, nil)
+	if err != nil {
+		return blockstore.DumpInfo{}, err
+	}
+	defer resp.Body.Close()
+	info, err := blockstore.VerifyDump(ctx, io.TeeReader(resp.Body, w))
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, blockstore.ErrCorrupt) {
+		err = brokeOff(ctx, err)
+	}
+	return info, err
 }

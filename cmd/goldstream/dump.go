@@ -13,15 +13,12 @@ import (
 )
 
 func dumpStore(c *call) error {
-	dir, dest := c.String("data"), c.arg(0)
-	if err := checkOwner(dir); err != nil {
-		return err
-	}
+	dest := c.arg(0)
 	var info blockstore.DumpInfo
 	write := func(w io.Writer) (err error) {
 		buffered := bufio.NewWriterSize(w, 1<<20)
-		if info, err = daemon.Dump(c.ctx, dir, buffered); err != nil {
-			return explainOwner(dir, err)
+		if info, err = dumpTo(c, buffered); err != nil {
+			return err
 		}
 		return buffered.Flush()
 	}
@@ -37,6 +34,28 @@ func dumpStore(c *call) error {
 	return c.print(info, func(w io.Writer) {
 		fmt.Fprintf(w, "dumped commit %d to %s: %d records\n", info.Sequence, dest, info.Records)
 	})
+}
+
+// dumpTo has the daemon dump its metadata, or dumps that of a store that nobody
+// has open.
+func dumpTo(c *call, w io.Writer) (blockstore.DumpInfo, error) {
+	dir := c.String("data")
+	conn, err := c.reachDaemon(dir)
+	if err != nil {
+		return blockstore.DumpInfo{}, err
+	}
+	if conn != nil {
+		info, err := conn.Dump(c.ctx, w)
+		return info, errors.Join(err, conn.close())
+	}
+	if err := checkOwner(dir); err != nil {
+		return blockstore.DumpInfo{}, err
+	}
+	info, err := daemon.Dump(c.ctx, dir, w)
+	if err != nil {
+		err = explainOwner(dir, err)
+	}
+	return info, err
 }
 
 func restoreDump(c *call) error {

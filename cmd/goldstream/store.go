@@ -34,7 +34,7 @@ func storeCommands() []*cli.Command {
 			action: restoreCheckpoint, complete: names{checkpointNames},
 		},
 		{
-			name: "dump", args: "FILE|-", usage: "write the metadata to a file, which helps on another disk; the daemon must be stopped",
+			name: "dump", args: "FILE|-", usage: "write the metadata to a file, which helps on another disk; the daemon may run",
 			examples: []string{"goldstream store dump /backup/goldstream.jsonl", "goldstream store dump - | zstd > /backup/goldstream.jsonl.zst"},
 			action:   dumpStore,
 		},
