@@ -8,7 +8,7 @@
 // than operations a second; everything is cached, so disks are not measured
 // but where a line says "durable".
 //
-//	go run ./bench [-short] [-json FILE] [-only clone,import,nbd,storm,blockstore] [-part TEXT]
+//	go run ./bench [-short] [-json FILE] [-only clone,import,start,nbd,fuse,storm,blockstore] [-part TEXT]
 //
 // The part blockstore (make bench-blockstore) is not run unless it is named: it
 // measures the store in this process against its bars, without servers.

@@ -38,7 +38,7 @@ func benchmark(ctx context.Context) error {
 	short := flag.Bool("short", false, "fewer rounds, for CI")
 	dir := flag.String("dir", "", "where to put scratch data (default: the system's temporary directory)")
 	out := flag.String("json", "", "write the figures to this file too")
-	only := flag.String("only", "clone,import,start,nbd", "which benchmarks to run")
+	only := flag.String("only", "clone,import,start,nbd,fuse", "which benchmarks to run")
 	part := flag.String("part", "", "of blockstore: one part only, as it is called while it runs; of nbd: the rows whose name contains this")
 	loop := flag.String("loop", "ext4", "of blockstore: file system to make on a loop device for it, ext4 or xfs; empty: use -dir as it is")
 	flag.Parse()
@@ -51,11 +51,11 @@ func benchmark(ctx context.Context) error {
 	if err := r.prepare(ctx, *only != "blockstore"); err != nil {
 		return err
 	}
-	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "start": r.starting, "nbd": r.nbd, "storm": r.storm, "blockstore": r.bars}
+	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "start": r.starting, "nbd": r.nbd, "fuse": r.fuse, "storm": r.storm, "blockstore": r.bars}
 	for _, name := range strings.Split(*only, ",") {
 		suite, ok := suites[name]
 		if !ok {
-			return fmt.Errorf("there is no benchmark %q: choose from clone, import, start, nbd, storm, blockstore", name)
+			return fmt.Errorf("there is no benchmark %q: choose from clone, import, start, nbd, fuse, storm, blockstore", name)
 		}
 		if err := suite(ctx); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

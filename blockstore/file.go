@@ -224,6 +224,8 @@ func uninterrupted(call func() error) error {
 	}
 }
 
+func (f *osFile) Fd() uintptr { return uintptr(f.fd) }
+
 func (f *osFile) fault(op string, err error) error {
 	return &os.PathError{Op: op, Path: f.f.Name(), Err: err}
 }

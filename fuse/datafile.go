@@ -144,6 +144,7 @@ func (n *dataFile) openFile(ctx context.Context) (*file, error) {
 		return nil, err
 	}
 	f := &file{srv: n.dir.srv, path: n.dir.path(n.name), entry: e, disk: d, writable: n.dir.writable, release: release}
+	f.lender, _ = d.(lender)
 	if f.start, f.size, err = n.span(ctx, d, d.Size()); err != nil {
 		f.close()
 		return nil, err

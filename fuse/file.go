@@ -17,6 +17,7 @@ type file struct {
 	entry       Entry
 	disk        Disk
 	writable    WritableDisk // the same disk, or nil
+	lender      lender       // the same disk, or nil
 	start, size int64
 	release     func() error
 }
@@ -49,8 +50,13 @@ func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadRes
 	if errno != 0 {
 		return nil, errno
 	}
-	defer end()
 	dest = dest[:f.clip(off, int64(len(dest)))]
+	if f.lender != nil && len(dest) >= minLent {
+		if fd, at, release, ok := f.lender.Borrow(ctx, f.start+off, int64(len(dest))); ok {
+			return &lent{fd, at, len(dest), func() { release(); end() }}, 0
+		}
+	}
+	defer end()
 	if err := f.disk.ReadAt(ctx, dest, f.start+off); err != nil {
 		return nil, f.srv.errno("read", f.path, err)
 	}

@@ -106,7 +106,12 @@ func holdMount(c *call, client *v1.Client, dir string) error {
 			}
 		}()
 		return dev, nil
-	}, func() { showMount(c, dir, req.Write) })
+	}, func() {
+		if err := fuse.ReadAhead(dir); err != nil {
+			c.log.Debug("the mount keeps the kernel's read-ahead", "error", err)
+		}
+		showMount(c, dir, req.Write)
+	})
 	cancel()
 	if !mounted {
 		return err
