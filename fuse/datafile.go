@@ -97,7 +97,11 @@ func (n *dataFile) Setattr(ctx context.Context, h gofs.FileHandle, in *gofuse.Se
 	if errno := n.Getattr(ctx, h, out); errno != 0 {
 		return errno
 	}
-	if size, ok := in.GetSize(); ok && size != out.Size {
+	return checkSetattr(in, out.Size)
+}
+
+func checkSetattr(in *gofuse.SetAttrIn, size uint64) syscall.Errno {
+	if want, ok := in.GetSize(); ok && want != size {
 		return syscall.EPERM
 	}
 	_, mode := in.GetMode()
@@ -143,7 +147,7 @@ func (n *dataFile) openFile(ctx context.Context) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{srv: n.dir.srv, path: n.dir.path(n.name), entry: e, disk: d, writable: n.dir.writable, release: release}
+	f := &file{calls: n.dir.srv.calls, released: n.dir.srv.released, path: n.dir.path(n.name), entry: e, disk: d, writable: n.dir.writable, release: release}
 	f.lender, _ = d.(lender)
 	if f.start, f.size, err = n.span(ctx, d, d.Size()); err != nil {
 		f.close()

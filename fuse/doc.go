@@ -22,6 +22,11 @@
 // in service is seen as of one instant. Disks that are mounted for writing are
 // handed to [Serve] open.
 //
+// A [Slot] is another kind of mount: one file that shows one volume at a time, for
+// a sandbox that keeps the file while volumes come and go. What its guest says of
+// its writes is not believed: [Slot.Detach] flushes, and tells of every error of
+// the store that the guest had, seen or not.
+//
 // # Hazards
 //
 // Disks hold secrets: files are 0400, or 0600 where they can be written, and the

@@ -12,7 +12,7 @@ import (
 
 // file is an open dataFile: a part of an open disk.
 type file struct {
-	srv         *Server
+	calls       *calls
 	path        string
 	entry       Entry
 	disk        Disk
@@ -20,7 +20,13 @@ type file struct {
 	lender      lender       // the same disk, or nil
 	start, size int64
 	release     func() error
+	released    func(*file) // told of the last close
 }
+
+// What is logged of a call that failed, and counted by.
+const (
+	opRead, opWrite, opFlush, opAllocate, opSeek = "read", "write", "fsync", "fallocate", "lseek"
+)
 
 var (
 	_ gofs.FileReader    = (*file)(nil)
@@ -33,12 +39,12 @@ var (
 
 func (f *file) close() {
 	if err := f.release(); err != nil {
-		f.srv.log.Warn("a disk of the mount cannot be closed", slog.String("file", f.path), slog.Any("error", err))
+		f.calls.log.Warn("a disk of the mount cannot be closed", slog.String("file", f.path), slog.Any("error", err))
 	}
 }
 
 func (f *file) Release(context.Context) syscall.Errno {
-	f.srv.released(f)
+	f.released(f)
 	return 0
 }
 
@@ -46,7 +52,7 @@ func (f *file) Release(context.Context) syscall.Errno {
 func (f *file) clip(off, length int64) int64 { return max(0, min(length, f.size-off)) }
 
 func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadResult, syscall.Errno) {
-	end, errno := f.srv.begin()
+	end, errno := f.calls.begin()
 	if errno != 0 {
 		return nil, errno
 	}
@@ -58,7 +64,7 @@ func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadRes
 	}
 	defer end()
 	if err := f.disk.ReadAt(ctx, dest, f.start+off); err != nil {
-		return nil, f.srv.errno("read", f.path, err)
+		return nil, f.calls.errno(opRead, f.path, err)
 	}
 	return gofuse.ReadResultData(dest), 0
 }
@@ -68,7 +74,7 @@ func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, sysca
 	if f.writable == nil {
 		return 0, syscall.EROFS
 	}
-	ctx, end, errno := f.srv.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong(ctx)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -78,7 +84,7 @@ func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, sysca
 		return 0, syscall.ENOSPC
 	}
 	if err := f.writable.WriteAt(ctx, data[:n], f.start+off, false); err != nil {
-		return 0, f.srv.errno("write", f.path, err)
+		return 0, f.calls.errno(opWrite, f.path, err)
 	}
 	return uint32(n), 0
 }
@@ -87,12 +93,12 @@ func (f *file) Fsync(ctx context.Context, _ uint32) syscall.Errno {
 	if f.writable == nil {
 		return 0
 	}
-	ctx, end, errno := f.srv.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong(ctx)
 	if errno != 0 {
 		return errno
 	}
 	defer end()
-	return f.srv.errno("fsync", f.path, f.writable.Flush(ctx))
+	return f.calls.errno(opFlush, f.path, f.writable.Flush(ctx))
 }
 
 // Allocate punches and zeroes. Space for blocks that keep what they read as is
@@ -112,12 +118,12 @@ func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) sysc
 		off = min(off, uint64(f.size))
 		size = min(size, uint64(f.size)-off)
 	}
-	ctx, end, errno := f.srv.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong(ctx)
 	if errno != 0 {
 		return errno
 	}
 	defer end()
-	return f.srv.errno("fallocate", f.path, f.writable.WriteZeroes(ctx, f.start+int64(off), int64(size), !hole, false))
+	return f.calls.errno(opAllocate, f.path, f.writable.WriteZeroes(ctx, f.start+int64(off), int64(size), !hole, false))
 }
 
 // Lseek finds data and holes. Behind the last hole, which may be empty, there is
@@ -129,7 +135,7 @@ func (f *file) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, sy
 	if off >= uint64(f.size) {
 		return 0, syscall.ENXIO
 	}
-	ctx, end, errno := f.srv.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong(ctx)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -143,7 +149,7 @@ func (f *file) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, sy
 	})
 	switch {
 	case err != nil:
-		return 0, f.srv.errno("lseek", f.path, err)
+		return 0, f.calls.errno(opSeek, f.path, err)
 	case !found && whence == unix.SEEK_DATA:
 		return 0, syscall.ENXIO
 	}

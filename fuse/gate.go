@@ -46,6 +46,11 @@ func (g *gate) shut(ctx context.Context) error {
 	select {
 	case <-empty:
 		return nil
+	default:
+	}
+	select {
+	case <-empty:
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
@@ -34,11 +35,8 @@ type Options struct {
 
 // Server answers for one mount.
 type Server struct {
+	*calls
 	o    Options
-	log  *slog.Logger
-	gate gate
-	ctx  context.Context // ends with Stop
-	end  context.CancelFunc
 	done chan struct{}
 	mu   struct {
 		sync.Mutex
@@ -52,8 +50,7 @@ func Serve(dev *os.File, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: o.Logger, done: make(chan struct{})}
-	s.ctx, s.end = context.WithCancel(context.Background())
+	s := &Server{calls: newCalls(o.Logger, syscall.ESHUTDOWN), o: o, done: make(chan struct{})}
 	s.mu.open = map[*file]struct{}{}
 	srv, err := newServer(dev, fs.NewNodeFS(&rootDir{srv: s}, &fs.Options{}), o.Logger)
 	if err != nil {
