@@ -16,7 +16,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-power test-e2e bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long test-power test-e2e test-sandbox bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -44,6 +44,9 @@ test-fast: check-go ## the short tests, without the race detector
 
 test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux; as root); 5 minutes
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 15m -v -run TestKernel ./cmd/goldstream-guest
+
+test-sandbox: deps check-go ## attacks from inside a sandbox, and disks damaged at random; 5 minutes
+	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged' ./personalize/sandbox
 
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore

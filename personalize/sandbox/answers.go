@@ -56,7 +56,7 @@ func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 func octal(m fs.FileMode) string { return strconv.FormatUint(uint64(m.Perm()), 8) }
 
-func flag(b bool) string {
+func onOff(b bool) string {
 	if b {
 		return "1"
 	}

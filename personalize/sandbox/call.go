@@ -61,7 +61,9 @@ func (c *Cell) call(ctx context.Context, r request) ([]string, error) {
 	defer stop()
 	m, inputErr, err := c.exchange(r)
 	if err != nil {
-		c.Kill()
+		if !errors.Is(err, errEnded) {
+			c.Kill()
+		}
 		return nil, c.explain(ctx, r.op, err)
 	}
 	if inputErr != nil {
@@ -85,7 +87,7 @@ func (c *Cell) exchange(r request) (m wire.Message, inputErr, err error) {
 		return err
 	})
 	both.Go(func() (err error) {
-		if m, err = c.receiveResult(r); err != nil {
+		if m, err = c.receiveResult(r); err != nil && err != errEnded {
 			c.Kill() // lets the other side go
 		}
 		return err

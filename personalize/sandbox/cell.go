@@ -41,7 +41,11 @@ const (
 	DefaultDeadline = 15 * time.Minute
 
 	defaultMemory = 128 << 20
-	defaultBoot   = 2 * time.Minute
+
+	// lastWords is how long a kernel may take to end after its line has.
+	lastWords = 10 * time.Second
+
+	defaultBoot = 2 * time.Minute
 )
 
 // Cell is one disk cell. Calls wait for each other. All methods may be called from
@@ -154,6 +158,10 @@ func (c *Cell) run(deadline time.Duration, toGuest, fromGuest *os.File) {
 			c.mu.Unlock()
 			c.Kill()
 		}
+		// Without the line the kernel is of no use, if it is not about to end.
+		timer := time.AfterFunc(lastWords, c.Kill)
+		<-c.process.Done()
+		timer.Stop()
 	}()
 	c.err = c.process.Wait()
 	c.cancel(errKilled)

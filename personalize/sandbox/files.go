@@ -116,7 +116,7 @@ func (c *Cell) Link(ctx context.Context, target, path string) error {
 
 // Symlink makes a symbolic link; with force, in the place of another name.
 func (c *Cell) Symlink(ctx context.Context, target, path string, force bool) error {
-	return c.do(ctx, wire.OpLink, target, path, "1", flag(force))
+	return c.do(ctx, wire.OpLink, target, path, "1", onOff(force))
 }
 
 // Readlink returns a link's text.

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if disk := os.Getenv(holderVariable); disk != "" {
 		os.Exit(hold(disk))
 	}
+	if os.Getenv(attackVariable) != "" {
+		os.Exit(attack(os.Args[1:]))
+	}
 	code := m.Run()
 	_ = os.RemoveAll(shared)
 	if err := goleak.Find(); err != nil && code == 0 {

@@ -32,7 +32,7 @@ func jailSpec(cfg Config) jail.Spec {
 		Profile: jail.UserModeLinux(!cfg.Tools.NarrowState),
 		Limits: jail.Limits{
 			// Each process of the guest is one of the host.
-			Processes: 512,
+			Processes: 256,
 			Memory:    uint64(cfg.Memory + cfg.Memory/4 + 64<<20),
 		},
 	}
