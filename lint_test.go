@@ -34,9 +34,9 @@ var arrows = map[string][]string{
 	"goldstream/lifecycle/rules":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/store":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/task":            {},
-	"goldstream/api/v1":                    {"goldstream/blockstore"},
-	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/nbd"},
-	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/fuse", "goldstream/jail", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox"},
+	"goldstream/api/v1":                    {"goldstream/blockstore", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/personalize", "goldstream/personalize/attribute"},
+	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/nbd", "goldstream/personalize", "goldstream/personalize/attribute"},
+	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/task", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox"},
 	"goldstream/cmd/demo":                  {},
 	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},
 }

@@ -69,6 +69,7 @@ type Daemon struct {
 	started time.Time
 
 	imports, conversions slots
+	lifecycle            lifecycle
 }
 
 // Open opens the data directory. The error wraps blockstore.ErrLocked where
@@ -112,8 +113,8 @@ func Open(dir string, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// Close closes the store and lets go of the data directory.
-func (d *Daemon) Close() error { return d.store.Close() }
+// Close ends tasks, closes the stores and lets go of the data directory.
+func (d *Daemon) Close() error { return errors.Join(d.endTasks(), d.store.Close()) }
 
 // ErrNoData is the cause of an Open with MustExist of a directory without a
 // store; blockstore.ErrNotFound is one too.

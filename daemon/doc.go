@@ -11,14 +11,17 @@
 //
 // # Order
 //
-// Start: store (takes the lock), NBD listeners, API socket, then the readiness
-// line. The socket of a daemon that was killed is replaced, which is safe
+// Start: store (takes the lock), NBD listeners, API socket, the store of plans
+// and tasks, whose unfinished ones go on, then the readiness line. Disks are
+// served even where that store cannot be opened; without a daemon it is opened
+// when a command first needs it. The socket of a daemon that was killed is replaced, which is safe
 // because the lock is held.
 //
 // Stop, on SIGTERM or SIGINT: NBD first (requests that were read are answered,
 // then connections close; a kernel client reconnects after a closed connection
 // and gives up after an error reply; writes that wait for space are not
-// answered), then the API (short requests end, long
+// answered), then tasks (where they are: they go on at the next start), then the
+// API (short requests end, long
 // work is cancelled after [Options.DrainTimeout]), then the socket's file, then
 // the store. A second signal cuts the waiting short; the store is closed all
 // the same.

@@ -65,6 +65,9 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	probed := startProbe(probing, d.log)
 	defer func() { endProbe(); <-probed }()
 	r.serve(sock)
+	if _, _, err := d.life(ctx); err != nil {
+		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)
+	}
 	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "pid", os.Getpid())
 	notify("READY=1")
 	if c.Ready != nil {
@@ -162,9 +165,11 @@ func (r *running) drain() error {
 	for range r.lns {
 		<-r.ends
 	}
+	// Requests that wait for tasks end with them.
+	tasksErr := r.d.endTasks()
 	ctx, cancel = r.timeout()
 	defer cancel()
-	err := r.api.drain(ctx)
+	err := errors.Join(tasksErr, r.api.drain(ctx))
 	r.d.log.Info("stopped", "took", time.Since(start).Round(time.Millisecond))
 	return err
 }

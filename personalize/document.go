@@ -103,6 +103,9 @@ func ReadDocuments(file string, r io.Reader) ([]Document, error) {
 		case len(list) == maxDocuments:
 			return nil, attribute.Invalid("%s has more than %d documents: split it", file, maxDocuments)
 		}
+		if reflect.ValueOf(doc).IsZero() {
+			continue // nothing between two ---
+		}
 		if err := doc.check(); err != nil {
 			return nil, attribute.Invalid("%s, document %d: %v", file, len(list)+1, err)
 		}

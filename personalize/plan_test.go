@@ -113,7 +113,7 @@ values: {Size: 11}
 `
 
 func TestDocuments(t *testing.T) {
-	docs, err := ReadDocuments("f", strings.NewReader(site))
+	docs, err := ReadDocuments("f", strings.NewReader("---\n"+site))
 	require.NoError(t, err)
 	require.Len(t, docs, 3)
 	reports, err := CheckDocuments(docs)
@@ -134,14 +134,14 @@ func TestDocuments(t *testing.T) {
 
 func TestWrongDocuments(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                       "f has no document",
-		"name: x":                                `f, document 1: kind "" is unknown`,
-		"kind: PlanScript":                       "without a name",
-		"kind: PlanScript\nname: x\nskript: y":   "line 3: field skript not found",
-		"kind: PlanScript\nname: x\nimage: y":    `has the field "image", which is of another kind`,
-		"kind: [":                                "document 1",
-		"kind: PlanScript\nname: x\n---\nkind: ": "document 2",
-		"a: &a [x]\nb: &b [*a,*a]":               "not found",
+		"":                                     "f has no document",
+		"name: x":                              `f, document 1: kind "" is unknown`,
+		"kind: PlanScript":                     "without a name",
+		"kind: PlanScript\nname: x\nskript: y": "line 3: field skript not found",
+		"kind: PlanScript\nname: x\nimage: y":  `has the field "image", which is of another kind`,
+		"kind: [":                              "document 1",
+		"kind: PlanScript\nname: x\n---\nkind: y":                                       "document 2",
+		"a: &a [x]\nb: &b [*a,*a]":                                                      "not found",
 		"kind: PlanScript\nname: x\nscript: '" + strings.Repeat("x", MaxDocument) + "'": "more than 8 MiB",
 	} {
 		_, err := ReadDocuments("f", strings.NewReader(text))

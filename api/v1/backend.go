@@ -17,6 +17,8 @@ type Backend interface {
 	TokenBackend
 	LossBackend
 	StoreBackend
+	TaskBackend
+	PlanBackend
 	MountBackend
 	ScrubBackend
 	RepairBackend

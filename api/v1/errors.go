@@ -8,6 +8,9 @@ import (
 	"syscall"
 
 	"goldstream/blockstore"
+	"goldstream/lifecycle/store"
+	"goldstream/lifecycle/task"
+	"goldstream/personalize/attribute"
 )
 
 // Code names the cause of an error on the wire.
@@ -61,6 +64,22 @@ func causes() []cause {
 		{CodeEpoch, http.StatusConflict, blockstore.ErrEpoch},
 		{CodeClosed, http.StatusServiceUnavailable, blockstore.ErrClosed},
 		{CodeRange, http.StatusRequestedRangeNotSatisfiable, blockstore.ErrRange},
+		{CodeInvalid, http.StatusBadRequest, attribute.ErrInvalid},
+		{CodeInvalid, http.StatusBadRequest, task.ErrInvalid},
+		{CodeNotFound, http.StatusNotFound, store.ErrNotFound},
+		{CodeNotFound, http.StatusNotFound, task.ErrNotFound},
+		{CodeExists, http.StatusConflict, store.ErrExists},
+		{CodeExists, http.StatusConflict, task.ErrKey},
+		{CodeInUse, http.StatusConflict, store.ErrInUse},
+		{CodeInUse, http.StatusConflict, store.ErrStale},
+		{CodeInUse, http.StatusConflict, task.ErrBusy},
+		{CodeInUse, http.StatusConflict, task.ErrFinished},
+		{CodeInUse, http.StatusConflict, task.ErrFull},
+		{CodeFormat, http.StatusUnprocessableEntity, store.ErrFormat},
+		{CodeDamaged, http.StatusUnprocessableEntity, store.ErrCorrupt},
+		{CodeFailed, http.StatusInternalServerError, store.ErrFailed},
+		{CodeClosed, http.StatusServiceUnavailable, store.ErrClosed},
+		{CodeClosed, http.StatusServiceUnavailable, task.ErrClosed},
 		{CodeForbidden, http.StatusForbidden, fs.ErrPermission},
 		{CodeNotFound, http.StatusNotFound, fs.ErrNotExist},
 		{CodeInternal, http.StatusInternalServerError, nil},

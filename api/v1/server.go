@@ -58,6 +58,8 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeTokens(mux)
 	s.routeLoss(mux)
 	s.routeStore(mux)
+	s.routeTasks(mux)
+	s.routePlans(mux)
 	s.routeMounts(mux)
 	s.routeScrub(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))

@@ -33,6 +33,8 @@ func newApp(s streams) *cli.App {
 		noun("volume", "OS volumes, cloned from golden images", volumeCommands()),
 		noun("snapshot", "snapshots of volumes", snapshotCommands()),
 		noun("plan", "plan scripts, build plans and deployment plans", planCommands()),
+		noun("task", "work that takes time", taskCommands()),
+		deployCommand(),
 		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
 		noun("export", "by which tokens servers of the network open volumes", tokenCommands()),
 		noun("sandbox", "where untrusted disks are opened", sandboxCommands()),

@@ -111,7 +111,7 @@ func advice(err error) string {
 	case errors.As(err, &usage):
 		return "'goldstream --help' lists the commands, 'goldstream NOUN VERB --help' explains one."
 	case errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, daemon.ErrNoData):
-		return "'goldstream image list', 'goldstream volume list' and 'goldstream snapshot list VOLUME' show what there is."
+		return "'goldstream image list', 'goldstream volume list', 'goldstream snapshot list VOLUME', 'goldstream plan list' and 'goldstream task list' show what there is."
 	case errors.Is(err, fs.ErrPermission):
 		return "Run it as root or as a member of the group that owns the data directory, while the daemon runs."
 	}

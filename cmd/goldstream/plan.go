@@ -22,6 +22,27 @@ func planCommands() []*cli.Command {
 			action:   checkPlans,
 		},
 		{
+			name: "import", args: "FILE…", usage: "keep the plans of YAML files; those that are there already are changed",
+			examples: []string{"goldstream plan import web.yaml", "goldstream plan import site/*.yaml --dry-run"},
+			flags:    []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}},
+			action:   importPlans,
+		},
+		{
+			name: "list", usage: "list the plans",
+			examples: []string{"goldstream plan list"},
+			action:   listPlans,
+		},
+		{
+			name: "show", args: "KIND NAME", usage: "show a plan; KIND is script, build or deployment",
+			examples: []string{"goldstream plan show script mount", "goldstream plan show deployment debian-12 --json"},
+			action:   showPlan, complete: names{planKindNames, planNames},
+		},
+		{
+			name: "delete", args: "KIND NAME", usage: "delete a plan that no other uses",
+			examples: []string{"goldstream plan delete deployment debian-12"},
+			action:   deletePlan, complete: names{planKindNames, planNames},
+		},
+		{
 			name: "commands", usage: "list the commands that plan scripts may use",
 			examples: []string{"goldstream plan commands"},
 			action:   listPlanCommands,
