@@ -16,14 +16,14 @@ type ScrubBackend interface {
 }
 
 func (s *server) routeScrub(mux *http.ServeMux) {
-	route := func(method string, f func(context.Context) (blockstore.ScrubReport, error)) {
+	route := func(method string, f func(ScrubBackend, context.Context) (blockstore.ScrubReport, error)) {
 		mux.HandleFunc(method+" /v1/scrub", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
-			return f(r.Context())
+			return f(s.backend, r.Context())
 		}))
 	}
-	route(http.MethodPost, s.backend.StartScrub)
-	route(http.MethodGet, s.backend.Scrub)
-	route(http.MethodDelete, s.backend.CancelScrub)
+	route(http.MethodPost, ScrubBackend.StartScrub)
+	route(http.MethodGet, ScrubBackend.Scrub)
+	route(http.MethodDelete, ScrubBackend.CancelScrub)
 }
 
 // StartScrub begins to read all sealed data and to compare it with its checksums.
