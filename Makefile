@@ -42,8 +42,8 @@ test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 15 m
 test-fast: check-go ## the short tests, without the race detector
 	$(GO) test -short -timeout 5m ./...
 
-test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux; as root); 5 minutes
-	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 15m -v -run TestKernel ./cmd/goldstream-guest
+test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux; as root); 3 minutes
+	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestKernel ./cmd/goldstream-guest
 
 test-sandbox: deps check-go ## attacks from inside a sandbox, and disks damaged at random; 5 minutes
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged' ./personalize/sandbox
@@ -70,11 +70,13 @@ lint: check-go ## gofmt, go vet, staticcheck, architecture
 	$(if $(wildcard lint_test.go),$(GO) test -count=1 .)
 	bash -n testdata/install-packages.sh testdata/golden/build-debian-image.sh .ci/run
 
-fuzz: check-go ## fuzz the readers of image inputs, partition tables and plans for a minute each
+fuzz: check-go ## fuzz NBD on both sides, and the readers of images, partition tables and plans, a minute each
 	$(GO) test -run '^$$' -fuzz FuzzOpen -fuzztime 60s -fuzzminimizetime 10x ./blockstore/source
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 10x ./disk
 	$(GO) test -run '^$$' -fuzz FuzzExpand -fuzztime 60s -fuzzminimizetime 10x ./personalize/attribute
 	$(GO) test -run '^$$' -fuzz FuzzParse -fuzztime 60s -fuzzminimizetime 10x ./personalize/guestfish
+	for f in FuzzHandshake FuzzRequests FuzzClientHandshake FuzzClientReplies; do \
+		$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s -fuzzminimizetime 10x ./nbd || exit 1; done
 
 # What was built is installed as it is: root may have no Go in its path.
 install: $(if $(and $(wildcard bin/goldstream),$(wildcard bin/goldstream-guest)),,build) ## install to DESTDIR/PREFIX: binary, systemd unit, user
