@@ -54,7 +54,7 @@ func (ls *runLists) add(length int64, zero, own bool) bool {
 // empty reports whether a context has no run yet.
 func (ls *runLists) empty() bool {
 	for i := range ls {
-		if ls[i].p != nil && len(ls[i].p) == statusHeader {
+		if len(ls[i].p) == statusHeader {
 			return true
 		}
 	}

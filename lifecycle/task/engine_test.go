@@ -18,10 +18,9 @@ import (
 )
 
 type (
-	tx     = *store.Tx
-	kind   = Kind[tx]
-	step   = Step[tx]
-	doFunc = func(context.Context, *Run) (Commit[tx], error)
+	tx   = *store.Tx
+	kind = Kind[tx]
+	step = Step[tx]
 )
 
 // site is a store in memory that engines are opened on, one after the other.

@@ -113,8 +113,8 @@ func (e *Engine[Tx]) find(id string) (*entry, error) {
 // carried out. Errors: ErrNotFound, ErrFinished, those of the journal.
 func (e *Engine[Tx]) Cancel(id string) (Info, error) {
 	e.submitting.Lock() // the task may not be durable yet
-	e.submitting.Unlock()
 	e.mu.Lock()
+	e.submitting.Unlock()
 	t, err := e.find(id)
 	if err == nil && t.rec.State.Finished() {
 		err = errf(ErrFinished, "task %s (%s) is finished: %s", id, t.rec.Name, t.rec.State)

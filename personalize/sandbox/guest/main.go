@@ -24,14 +24,12 @@ func IsInit() bool { return os.Getpid() == 1 && len(os.Args) > 0 && os.Args[0] =
 // Main serves the host until it is told to power off. It does not return: where
 // something breaks, the kernel ends, and the host sees why on the console.
 func Main() {
-	err := run()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "goldstream-guest:", err)
-	}
+	fmt.Fprintln(os.Stderr, "goldstream-guest:", run())
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	os.Exit(1)
 }
 
+// run serves until the line ends, and says why it did.
 func run() error {
 	if err := mountOwn(); err != nil {
 		return err
