@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"goldstream/personalize/sandbox/wire":  {},
 	"goldstream/personalize/attribute":     {},
 	"goldstream/personalize/guestfish":     {"goldstream/personalize/attribute"},
+	"goldstream/personalize/step":          {"goldstream/personalize/attribute"},
 	"goldstream/personalize":               {"goldstream/personalize/attribute", "goldstream/personalize/guestfish"},
 	"goldstream/lifecycle/model":           {"goldstream/personalize", "goldstream/personalize/attribute"},
 	"goldstream/lifecycle/rules":           {"goldstream/lifecycle/model"},

@@ -1,0 +1,183 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"goldstream/personalize/attribute"
+)
+
+// Step is one of the fields. Text in it may have placeholders, which
+// [Step.Plan] gets replaced.
+type Step struct {
+	File      *File    `json:"file,omitempty" yaml:"file,omitempty"`
+	Hostname  string   `json:"hostname,omitempty" yaml:"hostname,omitempty"`
+	SSHKeys   *SSHKeys `json:"sshKeys,omitempty" yaml:"sshKeys,omitempty"`
+	MachineID bool     `json:"newMachineId,omitempty" yaml:"newMachineId,omitempty"`
+	NoCloud   *NoCloud `json:"noCloud,omitempty" yaml:"noCloud,omitempty"`
+	Network   *Network `json:"network,omitempty" yaml:"network,omitempty"`
+}
+
+// File is a file with contents.
+type File struct {
+	Path    string `json:"path" yaml:"path"`
+	Content string `json:"content" yaml:"content"`
+	Mode    uint32 `json:"mode,omitempty" yaml:"mode,omitempty"` // 0: 0644, and an existing file keeps its own
+	UID     int    `json:"uid,omitempty" yaml:"uid,omitempty"`
+	GID     int    `json:"gid,omitempty" yaml:"gid,omitempty"`
+}
+
+// Plan returns what has to be done. values stand for placeholders. Error:
+// attribute.ErrInvalid, or that of the tree.
+func (s Step) Plan(ctx context.Context, tree Files, values attribute.Lookup) ([]Op, error) {
+	count := 0
+	for _, set := range []bool{s.File != nil, s.Hostname != "", s.SSHKeys != nil, s.MachineID, s.NoCloud != nil, s.Network != nil} {
+		if set {
+			count++
+		}
+	}
+	if count != 1 {
+		return nil, attribute.Invalid("a step needs exactly one of file, hostname, sshKeys, newMachineId, noCloud and network; this one has %d", count)
+	}
+	x := expander{values: values}
+	switch {
+	case s.File != nil:
+		return s.File.plan(ctx, tree, &x)
+	case s.Hostname != "":
+		return planHostname(ctx, tree, &x, s.Hostname)
+	case s.SSHKeys != nil:
+		return s.SSHKeys.plan(ctx, tree, &x)
+	case s.NoCloud != nil:
+		return s.NoCloud.plan(ctx, tree, &x)
+	case s.Network != nil:
+		return s.Network.plan(ctx, tree, values)
+	}
+	return planMachineID(ctx, tree)
+}
+
+// expander replaces placeholders. A name that is unknown is an error: there is
+// no shell here whose text it could be.
+type expander struct{ values attribute.Lookup }
+
+func (x *expander) text(in string) (string, error) {
+	e, err := attribute.Expand(in, x.values)
+	if err != nil {
+		return "", err
+	}
+	if unknown := e.Unknown(); len(unknown) > 0 {
+		return "", attribute.Invalid("the build plan declares no attribute %q: declare it, or write @@ where @ itself is meant", unknown[0].Full())
+	}
+	return e.Reveal(), nil
+}
+
+func (f *File) plan(ctx context.Context, tree Files, x *expander) ([]Op, error) {
+	path, err := x.text(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	content, err := x.text(f.Content)
+	if err != nil {
+		return nil, err
+	}
+	w := want{path: path, data: []byte(content), mode: fs.FileMode(f.Mode), uid: f.UID, gid: f.GID, enforce: f.Mode != 0}
+	if f.Mode == 0 {
+		w.mode = 0o644
+	}
+	if f.Mode > 0o7777 || f.UID < 0 || f.GID < 0 {
+		return nil, attribute.Invalid("mode %o, uid %d and gid %d of %s are out of range", f.Mode, f.UID, f.GID, path)
+	}
+	return w.plan(ctx, tree)
+}
+
+// planHostname sets /etc/hostname, and the name in /etc/hosts where the old one
+// stands.
+func planHostname(ctx context.Context, tree Files, x *expander, name string) ([]Op, error) {
+	name, err := x.text(name)
+	if err != nil {
+		return nil, err
+	}
+	if name, err = attribute.NewDefinition("hostname", attribute.Hostname, "").Normal(name); err != nil {
+		return nil, err
+	}
+	ops, err := want{path: "/etc/hostname", data: []byte(name + "\n"), mode: 0o644}.plan(ctx, tree)
+	if err != nil {
+		return nil, err
+	}
+	old, err := read(ctx, tree, "/etc/hostname")
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := read(ctx, tree, "/etc/hosts")
+	if err != nil || hosts == "" {
+		return ops, err
+	}
+	more, err := want{path: "/etc/hosts", data: []byte(rename(hosts, strings.TrimSpace(old), name)), mode: 0o644}.plan(ctx, tree)
+	return append(ops, more...), err
+}
+
+// rename puts the new name in the place of the old one on lines of 127.0.0.0/8
+// and ::1.
+func rename(hosts, old, name string) string {
+	if old == "" || old == name || old == "localhost" {
+		return hosts
+	}
+	oldShort, _, _ := strings.Cut(old, ".")
+	short, _, _ := strings.Cut(name, ".")
+	var out strings.Builder
+	for line := range strings.Lines(hosts) {
+		words := strings.Fields(line)
+		if len(words) > 1 && (strings.HasPrefix(words[0], "127.") || words[0] == "::1") {
+			line = replaceWords(line, map[string]string{old: name, oldShort: short})
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// replaceWords keeps the blanks between words.
+func replaceWords(line string, to map[string]string) string {
+	var out strings.Builder
+	for len(line) > 0 {
+		n := strings.IndexAny(line, " \t\n")
+		if n < 0 {
+			n = len(line)
+		}
+		word := line[:n]
+		if w, ok := to[word]; ok && word != "" {
+			word = w
+		}
+		out.WriteString(word)
+		if n < len(line) {
+			out.WriteByte(line[n])
+			n++
+		}
+		line = line[n:]
+	}
+	return out.String()
+}
+
+// planMachineID has systemd make an identity at the next boot. What D-Bus has
+// of the old one goes: a copy, or a link that the boot makes again.
+func planMachineID(ctx context.Context, tree Files) ([]Op, error) {
+	ops, err := want{path: "/etc/machine-id", mode: 0o444}.plan(ctx, tree)
+	if err != nil {
+		return nil, err
+	}
+	const copied = "/var/lib/dbus/machine-id"
+	old, err := read(ctx, tree, copied)
+	if err != nil || old == "" {
+		return ops, err
+	}
+	return append(ops, Op{Path: copied, Remove: true}), nil
+}
+
+// read is "" for what is not there.
+func read(ctx context.Context, tree Files, path string) (string, error) {
+	b, err := tree.Read(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(b), err
+}
