@@ -30,7 +30,8 @@ attach [FLAGS] HOST [PORT] DEVICE -N NAME        as nbd-client; its flags
    -swap, -persist, -systemd-mark and -nofork are accepted
 
   --connections N     sockets that share the load (4)
-  --timeout TIME      an answer that takes longer means a dead connection (10s)
+  --timeout TIME      an answer that takes longer means a dead connection (10s);
+                      it grows up to 45s while the server is there but late
   --dead TIME         how long requests wait for the server before they fail (24h)
   --read-ahead KIB    of the device (1024)
   --max-request KIB   longest request (1024)

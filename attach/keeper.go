@@ -29,6 +29,7 @@ type keeper struct {
 	size   uint64
 	holder string
 	conns  int
+	waits  *patience
 }
 
 // logger takes lines for people.
@@ -46,7 +47,7 @@ func attach(ctx context.Context, c *Config, log logger) (*keeper, error) {
 		kernel.close()
 		return nil, err
 	}
-	k := &keeper{c: c, kernel: kernel, events: events, log: log}
+	k := &keeper{c: c, kernel: kernel, events: events, log: log, waits: newPatience(c.Timeout)}
 	if err = events.join(); err == nil {
 		err = k.connect(ctx)
 	}
@@ -125,6 +126,11 @@ func (k *keeper) keep(ctx context.Context) error {
 			k.log("%s: %d of %d connections to %s are dead", k.c.Device, dead, k.conns, k.c.Address)
 			k.revive(ctx, dead)
 			dead = 0
+		} else if k.waits.calm(time.Now()) {
+			k.log("%s: all is quiet: an answer may take %v again", k.c.Device, k.waits.now)
+			if err := k.kernel.setTimeout(k.c.Index, k.waits.now); err != nil {
+				k.log("%s: the kernel refuses another timeout: %v", k.c.Device, err)
+			}
 		}
 	}
 	return ctx.Err()
@@ -136,8 +142,8 @@ func (k *keeper) mine() bool { return holder(k.c.Index) == k.holder }
 // revive reconnects as often as connections died, however long it takes.
 func (k *keeper) revive(ctx context.Context, dead int) {
 	pause := firstPause
-	for dead > 0 && ctx.Err() == nil && k.mine() {
-		err := k.replaceOne(ctx)
+	for first := true; dead > 0 && ctx.Err() == nil && k.mine(); first = false {
+		err := k.replaceOne(ctx, first)
 		if err == nil {
 			dead--
 			pause = firstPause
@@ -153,8 +159,13 @@ func (k *keeper) revive(ctx context.Context, dead int) {
 	}
 }
 
-func (k *keeper) replaceOne(ctx context.Context) error {
+// replaceOne brings a socket for a dead one; first is the first attempt since
+// connections died.
+func (k *keeper) replaceOne(ctx context.Context, first bool) error {
 	f, e, err := open(ctx, k.c)
+	if first && k.waits.died(time.Now(), err == nil) {
+		k.log("%s: %s is there, and answers late: an answer may take %v now", k.c.Device, k.c.Address, k.waits.now)
+	}
 	if err != nil {
 		return err
 	}
@@ -162,7 +173,7 @@ func (k *keeper) replaceOne(ctx context.Context) error {
 	if e.size < k.size {
 		return fmt.Errorf("export %q has %d bytes now and had %d: this is another disk", k.c.Export, e.size, k.size)
 	}
-	return k.kernel.replace(k.c.Index, int(f.Fd()))
+	return k.kernel.replace(k.c.Index, int(f.Fd()), k.waits.now)
 }
 
 // harden keeps the keeper alive where its own disk, or memory, is away.

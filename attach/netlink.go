@@ -250,10 +250,20 @@ func (n *netlink) connect(c *Config, e export, fds []int) error {
 }
 
 // replace gives the device a socket for one that died; the kernel ignores it if
-// none did.
-func (n *netlink) replace(index, fd int) error {
-	_, err := n.call(n.family, cmdReconfigure, sockets(attribute32(nil, attrIndex, uint32(index)), []int{fd}))
+// none did. From then on an answer may take as long as timeout.
+func (n *netlink) replace(index, fd int, timeout time.Duration) error {
+	_, err := n.call(n.family, cmdReconfigure, sockets(reconfiguration(index, timeout), []int{fd}))
 	return err
+}
+
+// setTimeout changes how long an answer may take.
+func (n *netlink) setTimeout(index int, timeout time.Duration) error {
+	_, err := n.call(n.family, cmdReconfigure, reconfiguration(index, timeout))
+	return err
+}
+
+func reconfiguration(index int, timeout time.Duration) []byte {
+	return attribute64(attribute32(nil, attrIndex, uint32(index)), attrTimeout, uint64(timeout/time.Second))
 }
 
 func (n *netlink) disconnect(index int) error {

@@ -34,7 +34,7 @@ func serveCommand() *cli.Command {
 			&cli.DurationFlag{Name: "slow-request", Usage: "`TIME` after which an NBD request is logged as slow; 0 logs none", Value: time.Second},
 			&cli.StringFlag{Name: "reserve", Usage: "free space that first writes of blocks leave alone, a `SIZE` (default: 2GiB, or 2 % of the disk if that is more; less on small disks)"},
 			&cli.StringFlag{Name: "ballast", Usage: "file given up when another program fills the disk, a `SIZE`, or none (default: 256MiB; less on small disks)"},
-			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; less than what clients wait", Value: time.Minute},
+			&cli.DurationFlag{Name: "full-stall", Usage: "`TIME` that a first write waits for space before it fails; more than attached servers wait for an answer (docs/attach.md)", Value: time.Minute},
 			&cli.IntFlag{Name: "watermark", Usage: "how full the disk may be, in `PERCENT`, before new volumes and images are refused", Value: 90},
 			&cli.StringFlag{Name: "map-memory", Usage: "memory for the maps of all disks together, a `SIZE`", Value: "64MiB"},
 			&cli.StringFlag{Name: "background-rate", Usage: "what imports, checksums and scrubs may read and write together in a second, a `SIZE` (default: no bound; they slow down for flushes by themselves)"},
