@@ -40,6 +40,7 @@ while [ "$i" -lt "$files" ]; do
 done
 umount /mnt/disk
 errors=$(dmesg | grep -c -E 'I/O error|EXT4-fs (error|warning)|Buffer I/O')
+echo "LATE $(dmesg | grep -c 'answers late')"
 "$guest" detach /dev/nbd0 || end "detach failed"
 "$guest" -c /dev/nbd0 >/dev/null 2>&1 && end "still attached"
 [ "$errors" = 0 ] || dmesg | tail -40
