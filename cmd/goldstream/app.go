@@ -47,6 +47,7 @@ func newApp(s streams) *cli.App {
 		detachCommand(),
 		mountCommand(),
 		unmountCommand(),
+		doctorCommand(),
 		versionCommand(),
 		completionCommand(),
 	}

@@ -7,6 +7,7 @@
 //	goldstream snapshot create|list|delete|prune|export
 //	goldstream sandbox prepare|check
 //	goldstream mount|unmount DIR
+//	goldstream doctor
 //	goldstream check|space|status|version|completion
 //
 // Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves
