@@ -28,13 +28,15 @@ demo: deps build ## boot a clone of a real Debian image, from nothing, with time
 # The race detector makes the model test of the block store ten times slower, so
 # that one is shortened under it and runs in full without. The jail's tests look
 # at the machine's cgroups and must not run beside other users of jails; they jail
-# themselves, where the race detector's runtime misses /proc and says so.
+# themselves, where the race detector's runtime misses /proc and says so. That
+# requests allocate nothing can only be counted without it.
 SHORTENED = ./blockstore
 ALONE     = ./jail
 
 test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 15 minutes
 	$(GO) vet ./...
 	$(GO) test -timeout 10m $(ALONE)
+	$(GO) test -timeout 10m -run AllocateNothing ./nbd
 	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v -E '/(blockstore|jail)$$')
 	$(GO) test -race -short -timeout 10m $(SHORTENED)
 	$(GO) test -timeout 10m $(SHORTENED)

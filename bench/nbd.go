@@ -40,7 +40,7 @@ func (r *run) diskSize() int64 {
 
 // compare runs a workload against all servers in interleaved rounds.
 func (r *run) compare(ctx context.Context, f *fleet, w workload) error {
-	rounds, seconds := 7, 2.0
+	rounds, seconds := 5, 1.5
 	if r.short {
 		rounds, seconds = 2, 1.0
 	}

@@ -3,16 +3,17 @@ package nbd
 import (
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // A thousand servers that do nothing must cost next to nothing.
 func TestIdleConnectionIsSmall(t *testing.T) {
-	const n = 200
+	const n = 1000
 	d := newMemDevice(1 << 20)
 	d.cached = true
-	_, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	_, path, _ := startServer(t, exportMap{"disk": d}, Options{MaxPerExport: n + 1})
 	wires := make([]*wire, n)
 	use := func(w *wire, cookie uint64) {
 		w.send(requestBytes(cmdRead, 0, cookie, 0, 4096))
@@ -24,6 +25,7 @@ func TestIdleConnectionIsSmall(t *testing.T) {
 	before := inUse()
 	for i := range wires {
 		wires[i] = ready(t, path, false)
+		require.NoError(t, wires[i].SetDeadline(time.Now().Add(5*time.Minute)))
 	}
 	for i, w := range wires {
 		use(w, uint64(i))
