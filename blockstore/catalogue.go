@@ -165,13 +165,20 @@ func (c *catalogue) loadVersions() error {
 			c.mu.doomed[l] = true
 		}
 		if err == nil && len(l.versions) == 0 {
-			err = errf(ErrCorrupt, "lineage %016x has lost its versions: %s", l.id, restoreBackup)
+			if lost := errf(ErrCorrupt, "lineage %016x has lost its versions: %s", l.id, restoreBackup); c.s.tolerate(lost) {
+				delete(c.mu.lineages, l.id)
+			} else {
+				err = lost
+			}
 		}
 	}
 	return err
 }
 
 func (c *catalogue) loadParents() error {
+	if c.s.o.ReadOnly {
+		c.dropOrphans()
+	}
 	for _, l := range c.mu.lineages {
 		if l.rec.Parent == 0 {
 			continue
@@ -220,7 +227,9 @@ func newVolumeEntry(name string, rec volumeRecord, l *lineage) *volumeEntry {
 func (c *catalogue) loadVolumes() error {
 	return scanJSON(c.s, prefixVolume, func(name string, rec volumeRecord) error {
 		e, err := c.loadVolume(name, rec)
-		c.mu.volumes[name] = e
+		if err == nil {
+			c.mu.volumes[name] = e
+		}
 		return err
 	})
 }
@@ -254,15 +263,20 @@ func scanJSON[T any](s *Store, prefix byte, fn func(key string, rec T) error) er
 	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
 		var rec T
-		if err := json.Unmarshal(it.Value(), &rec); err != nil {
-			return errf(ErrCorrupt, "metadata record %q is damaged: %v", it.Key(), err)
+		err := json.Unmarshal(it.Value(), &rec)
+		if err != nil {
+			err = errf(ErrCorrupt, "metadata record %q is damaged: %v", it.Key(), err)
+		} else {
+			err = fn(string(it.Key()[1:]), rec)
 		}
-		if err := fn(string(it.Key()[1:]), rec); err != nil {
+		if err != nil && !s.tolerate(err) {
 			return err
 		}
 	}
 	if err := it.Error(); err != nil {
-		return errf(ErrCorrupt, "metadata in %s is damaged: %v", s.metaDir(), err)
+		if err = errf(ErrCorrupt, "metadata in %s is damaged: %v", s.metaDir(), err); !s.tolerate(err) {
+			return err
+		}
 	}
 	return nil
 }
@@ -339,6 +353,9 @@ func putLineage(b *pebble.Batch, l *lineage) {
 // keeps others from it until end is called; Close waits for that too. done
 // tells that the request was done before; info has its result then.
 func (s *Store) reserve(kind, name, requestID string, info any) (end func(), done bool, err error) {
+	if s.o.ReadOnly {
+		return nil, false, s.usable()
+	}
 	c := s.cat
 	names := []string{name}
 	if requestID != "" {

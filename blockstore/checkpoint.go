@@ -49,6 +49,10 @@ func (s *Store) checkpointsDir() string { return filepath.Join(s.dir, "checkpoin
 
 func startCheckpointer(s *Store) *checkpointer {
 	c := &checkpointer{s: s, quit: make(chan struct{}), done: make(chan struct{}), taking: make(chan struct{}, 1)}
+	if s.o.ReadOnly {
+		close(c.done)
+		return c
+	}
 	go c.run()
 	return c
 }

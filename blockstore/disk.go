@@ -61,8 +61,9 @@ func (d *Disk) Size() int64 {
 	return d.image.size
 }
 
-// ReadOnly is true for golden images and snapshots.
-func (d *Disk) ReadOnly() bool { return d.v == nil }
+// ReadOnly is true for golden images and snapshots, and for all disks of a store
+// that is open for reading only.
+func (d *Disk) ReadOnly() bool { return d.v == nil || d.v.s.o.ReadOnly }
 
 // open refuses an operation on a handle that is closed.
 func (d *Disk) open(op string) error {
@@ -84,6 +85,9 @@ func (d *Disk) check(op string, off, length int64) error {
 }
 
 func (d *Disk) writable(op string, off, length int64) error {
+	if d.v != nil && d.v.s.o.ReadOnly {
+		return d.v.s.usable()
+	}
 	if d.v == nil {
 		return errf(ErrReadOnly, "%s refused: golden images and snapshots are never changed; make a volume from it", op)
 	}

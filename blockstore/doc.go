@@ -70,6 +70,7 @@
 //	dump.go dumpline.go          the metadata as lines of JSON
 //	dumpread.go restoredump.go   and back from them
 //	storeid.go                   which store a dump is of
+//	readonly.go                  reading a store that is damaged or full
 //	offline.go accepttail.go     work on a store that nobody has open
 //	check.go checkrecords.go checkmaps.go checkfiles.go
 //	                             whether records and files agree

@@ -36,6 +36,9 @@ type hostFS interface {
 	// and writes who that is into the file. If another has it, the error is
 	// ErrLocked and held is what that one wrote.
 	Lock(path string, who []byte) (l io.Closer, held []byte, err error)
+	// LockShared keeps out whoever wants to Lock path until it is closed. It
+	// changes nothing. Where there is no such file nobody can, and nothing is locked.
+	LockShared(path string) (l io.Closer, held []byte, err error)
 	Pebble() vfs.FS
 }
 
@@ -143,6 +146,22 @@ func (osFS) Lock(path string, who []byte) (l io.Closer, held []byte, err error) 
 		return nil, nil, err
 	}
 	return osLock{f}, nil, nil
+}
+
+func (osFS) LockShared(path string) (l io.Closer, held []byte, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return io.NopCloser(nil), nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := uninterrupted(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) }); err != nil {
+		held, _ = io.ReadAll(f)
+		f.Close()
+		return nil, held, ErrLocked
+	}
+	return f, nil, nil
 }
 
 type osLock struct{ f *os.File }

@@ -43,6 +43,10 @@ func startKeeper(s *Store) *keeper {
 	k := &keeper{s: s, wakeup: make(chan struct{}, 1), done: make(chan struct{})}
 	k.ctx, k.quit = context.WithCancelCause(context.Background())
 	k.mu.claims = map[layerID]*claim{}
+	if s.o.ReadOnly {
+		close(k.done)
+		return k
+	}
 	k.wake()
 	go k.run()
 	return k

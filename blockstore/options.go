@@ -62,6 +62,11 @@ type Options struct {
 	// Checkpoints is how many such copies are kept. Default 24.
 	Checkpoints int
 
+	// ReadOnly opens a store that exists to read what can be read of it, and
+	// changes nothing: see readonly.go. What is to be changed is refused with
+	// ErrReadOnly.
+	ReadOnly bool
+
 	// BackgroundRate bounds what imports, checksums and scrubs read and write
 	// together, in bytes a second. Default: no bound. Whatever it is, they slow
 	// down while commits of volumes take much longer than without them.
@@ -112,6 +117,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.pacer == nil {
 		o.pacer = newPacer(o.BackgroundRate)
+	}
+	if o.ReadOnly {
+		o.fs = readOnlyFS{o.fs}
 	}
 	if o.bootID == "" {
 		o.bootID = hostBootID()

@@ -44,6 +44,10 @@ var errStopped = errors.New("store is closing")
 func startReclaimer(s *Store) *reclaimer {
 	r := &reclaimer{s: s, wakeup: make(chan struct{}, 1), done: make(chan struct{}), trimmed: map[layerID]time.Time{}}
 	r.ctx, r.quit = context.WithCancelCause(context.Background())
+	if s.o.ReadOnly {
+		close(r.done)
+		return r
+	}
 	r.wake()
 	go r.run()
 	return r

@@ -57,6 +57,9 @@ func (v *volume) recover() error {
 		_ = v.fail(errors.New("an earlier process left word of it in the intent ring"))
 		return nil
 	}
+	if v.s.o.ReadOnly {
+		return v.readRing(seq, entries)
+	}
 	// All files of the layer are synced, whatever the ring says: the kernel may
 	// hold unsynced overwrites of which nothing is known here, and the next
 	// flush promises them.

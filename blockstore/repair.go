@@ -41,6 +41,9 @@ func (s *Store) RepairImage(ctx context.Context, name string, src Source, progre
 		return report, err
 	}
 	defer release()
+	if s.o.ReadOnly {
+		return report, s.usable()
+	}
 	d, err := s.OpenImage(ctx, name)
 	if err != nil {
 		return report, err

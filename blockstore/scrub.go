@@ -104,7 +104,7 @@ func startScrubber(s *Store) *scrubber {
 		}
 		c.st = scrubState{ScrubReport: ScrubReport{State: ScrubNone}}
 	}
-	if c.st.State == ScrubRunning {
+	if c.st.State == ScrubRunning && !s.o.ReadOnly {
 		c.mu.Lock()
 		c.startLocked()
 		c.mu.Unlock()
@@ -121,6 +121,9 @@ func (s *Store) StartScrub(context.Context) (ScrubReport, error) {
 	}
 	defer release()
 	c := s.scrub
+	if s.o.ReadOnly {
+		return c.report(), s.usable()
+	}
 	c.mu.Lock()
 	if c.quit != nil {
 		c.mu.Unlock()

@@ -159,6 +159,8 @@ func (fs simFS) Lock(name string, _ []byte) (io.Closer, []byte, error) {
 	return l, nil, nil
 }
 
+func (fs simFS) LockShared(name string) (io.Closer, []byte, error) { return fs.Lock(name, nil) }
+
 func (fs simFS) Map(name string, size int) (mapping, error) {
 	return fs.mapFile(name, size, func(parent *simInode, base string, in *simInode) (*simInode, error) {
 		if in == nil {

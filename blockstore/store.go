@@ -87,8 +87,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.fs.Mkdir(dir); err != nil {
-		return nil, fmt.Errorf("cannot make the store's directory: %w", err)
+	if !o.ReadOnly {
+		if err := o.fs.Mkdir(dir); err != nil {
+			return nil, fmt.Errorf("cannot make the store's directory: %w", err)
+		}
 	}
 	lock, err := lockOwner(o.fs, dir)
 	if err != nil {
@@ -98,7 +100,11 @@ func Open(dir string, o Options) (*Store, error) {
 		dir: dir, o: o, fs: o.fs, lock: lock,
 		failed: newSignal(), halted: newSignal(), committing: make(chan struct{}, 1),
 	}
-	if err := s.open(); err != nil {
+	open := s.open
+	if o.ReadOnly {
+		open = s.openReadOnly
+	}
+	if err := open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
 	s.ready.Store(true)
@@ -137,20 +143,30 @@ func (s *Store) open() error {
 	if err := s.openWitness(); err != nil {
 		return err
 	}
+	s.openCaches()
+	if s.cat, err = loadCatalogue(s); err != nil {
+		return err
+	}
+	s.startBackground()
+	s.space.start()
+	return nil
+}
+
+func (s *Store) openCaches() {
 	s.files = &fileTable{fs: s.fs, limit: s.o.OpenFiles}
 	s.pages = &pageCache{budget: s.o.MapBudget}
 	s.views.m = map[layerID]*view{}
 	s.layers.m = map[layerID]*layer{}
 	s.pacer = s.o.pacer
-	if s.cat, err = loadCatalogue(s); err != nil {
-		return err
-	}
+}
+
+// startBackground makes what works in the background; in a store that is only
+// read nothing does.
+func (s *Store) startBackground() {
 	s.reclaim = startReclaimer(s)
 	s.keeper = startKeeper(s)
 	s.scrub = startScrubber(s)
 	s.checkpoints = startCheckpointer(s)
-	s.space.start()
-	return nil
 }
 
 // explainOpen tells what the host has refused from damage. The errno stays in

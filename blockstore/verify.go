@@ -109,7 +109,7 @@ func (c *verifier) learnRest() (err error) {
 		return err // the one who had the claim before has done it
 	}
 	c.unknown, err = c.s.summed(c.id)
-	c.learn = true
+	c.learn = !c.s.o.ReadOnly
 	return err
 }
 
@@ -292,7 +292,9 @@ func (c *verifier) putDigest(region uint32, sum [sha256.Size]byte, field func(*d
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	if err := c.s.commit(b); err != nil {
+	if c.s.o.ReadOnly { // it is known as long as the store is open
+		b.Close()
+	} else if err := c.s.commit(b); err != nil {
 		return err
 	}
 	c.s.cat.mu.Lock()

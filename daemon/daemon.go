@@ -33,6 +33,9 @@ type Options struct {
 	Conversions int
 	// Store tunes the block store; its Logger is the daemon's.
 	Store blockstore.Options
+	// ReadOnly opens a store, which must exist, for reading only, and changes
+	// nothing in the data directory: see blockstore.Options.
+	ReadOnly bool
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
@@ -81,7 +84,8 @@ func Open(dir string, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	blocks := filepath.Join(dir, "blocks")
-	if o.MustExist {
+	o.Store.ReadOnly = o.ReadOnly
+	if o.MustExist || o.ReadOnly {
 		err = mustExist(dir, blocks)
 	} else {
 		err = os.MkdirAll(dir, 0o750)
@@ -94,23 +98,42 @@ func Open(dir string, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What an upload left there that a kill cut short; the lock is ours.
-	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot empty the directory for uploads: %w", err), store.Close())
-	}
 	d := &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now(),
 		exports: newExports(store), views: newViews(store, o.Logger),
 		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}
-	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err == nil {
-		err = d.forgetGone(context.Background())
-	}
-	if err != nil {
+	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err != nil {
 		return nil, errors.Join(fmt.Errorf("export tokens: %w", err), store.Close())
 	}
-	if err := d.views.forget(context.Background()); err != nil {
-		return nil, errors.Join(fmt.Errorf("snapshots of mounts: %w", err), store.Close())
+	if o.ReadOnly {
+		return d, nil
+	}
+	if err := d.tidy(); err != nil {
+		return nil, errors.Join(err, store.Close())
 	}
 	return d, nil
+}
+
+// tidy removes what an earlier process has left.
+func (d *Daemon) tidy() error {
+	// What an upload left there that a kill cut short; the lock is ours.
+	if err := os.RemoveAll(d.tmp()); err != nil {
+		return fmt.Errorf("cannot empty the directory for uploads: %w", err)
+	}
+	if err := d.forgetGone(context.Background()); err != nil {
+		return fmt.Errorf("export tokens: %w", err)
+	}
+	if err := d.views.forget(context.Background()); err != nil {
+		return fmt.Errorf("snapshots of mounts: %w", err)
+	}
+	return nil
+}
+
+// changeable refuses what would write to a data directory that is only read.
+func (d *Daemon) changeable() error {
+	if !d.opts.ReadOnly {
+		return nil
+	}
+	return d.store.Changeable()
 }
 
 // Close ends tasks, closes the stores and lets go of the data directory.

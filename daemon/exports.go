@@ -125,6 +125,9 @@ func checkEpoch(disk *blockstore.Disk, text string) error {
 	return nil
 }
 
+// readOnly tells that the store is open for reading only.
+func (e *exports) readOnly() bool { return errors.Is(e.store.Changeable(), blockstore.ErrReadOnly) }
+
 // List names every volume, then every golden image, then every snapshot.
 func (e *exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
 	volumes, err := e.store.Volumes(ctx)
@@ -137,7 +140,7 @@ func (e *exports) List(ctx context.Context) ([]nbd.ExportInfo, error) {
 	}
 	list := make([]nbd.ExportInfo, 0, len(volumes)+len(images))
 	for _, v := range volumes {
-		list = append(list, nbd.ExportInfo{Name: v.Name, Description: origin(v), Size: v.Size})
+		list = append(list, nbd.ExportInfo{Name: v.Name, Description: origin(v), Size: v.Size, ReadOnly: e.readOnly()})
 	}
 	for _, i := range images {
 		list = append(list, nbd.ExportInfo{Name: imagePrefix + i.Name, Description: describeImage, Size: i.Size, ReadOnly: true})

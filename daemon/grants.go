@@ -83,6 +83,9 @@ func (d *Daemon) forgetGone(ctx context.Context) error {
 
 // CreateToken makes a token for a volume.
 func (b *backend) CreateToken(ctx context.Context, volume string, req v1.TokenRequest) (v1.CreatedToken, error) {
+	if err := b.d.changeable(); err != nil {
+		return v1.CreatedToken{}, err
+	}
 	v, err := b.Volume(ctx, volume)
 	if err != nil {
 		return v1.CreatedToken{}, err
@@ -142,6 +145,9 @@ func (b *backend) Tokens(ctx context.Context) ([]v1.TokenInfo, error) {
 
 // RevokeToken forgets a token and cuts off who came in by it.
 func (b *backend) RevokeToken(ctx context.Context, id string) error {
+	if err := b.d.changeable(); err != nil {
+		return err
+	}
 	err := b.d.tokens.remove(id)
 	if b.clients == nil || b.d.tokens.has(id) {
 		return err

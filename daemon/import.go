@@ -17,6 +17,9 @@ import (
 
 // ImportFile imports a regular file or a block device of this host.
 func (b *backend) ImportFile(ctx context.Context, file v1.HostFile, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	if err := b.d.changeable(); err != nil {
+		return blockstore.ImageInfo{}, err
+	}
 	leave, err := b.d.imports.enter(ctx, req.Progress)
 	if err != nil {
 		return blockstore.ImageInfo{}, err
@@ -116,6 +119,9 @@ func (b *backend) importSource(ctx context.Context, src blockstore.Source, req b
 // ImportStream imports from a stream. A format that cannot be read from its
 // beginning to its end goes through a temporary file.
 func (b *backend) ImportStream(ctx context.Context, r io.Reader, size int64, req blockstore.ImportRequest) (blockstore.ImageInfo, error) {
+	if err := b.d.changeable(); err != nil {
+		return blockstore.ImageInfo{}, err
+	}
 	leave, err := b.d.imports.enter(ctx, req.Progress)
 	if err != nil {
 		return blockstore.ImageInfo{}, err

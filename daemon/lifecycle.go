@@ -21,6 +21,9 @@ type lifecycle struct {
 
 // life returns the open store and the engine that runs its tasks.
 func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx], error) {
+	if err := d.changeable(); err != nil { // opening it writes
+		return nil, nil, err
+	}
 	l := &d.lifecycle
 	l.mu.Lock()
 	defer l.mu.Unlock()

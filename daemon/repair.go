@@ -12,6 +12,9 @@ import (
 
 // RepairFile repairs an image from a regular file or a block device of this host.
 func (b *backend) RepairFile(ctx context.Context, name string, file v1.HostFile, progress func(blockstore.Progress)) (blockstore.RepairReport, error) {
+	if err := b.d.changeable(); err != nil {
+		return blockstore.RepairReport{}, err
+	}
 	leave, err := b.d.imports.enter(ctx, progress)
 	if err != nil {
 		return blockstore.RepairReport{}, err
@@ -32,6 +35,9 @@ func (b *backend) RepairFile(ctx context.Context, name string, file v1.HostFile,
 
 // RepairStream repairs an image from a stream.
 func (b *backend) RepairStream(ctx context.Context, name string, r io.Reader, size int64, progress func(blockstore.Progress)) (blockstore.RepairReport, error) {
+	if err := b.d.changeable(); err != nil {
+		return blockstore.RepairReport{}, err
+	}
 	leave, err := b.d.imports.enter(ctx, progress)
 	if err != nil {
 		return blockstore.RepairReport{}, err

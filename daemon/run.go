@@ -52,8 +52,7 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	if err := r.listen(c.NBD); err != nil {
 		return err
 	}
-	socket := filepath.Join(d.dir, v1.SocketName)
-	sock, err := v1.Listen(socket)
+	sock, removeSocket, err := d.listenAPI()
 	if err != nil {
 		r.closeListeners()
 		return fmt.Errorf("API socket: %w", err)
@@ -65,7 +64,7 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	probed := startProbe(probing, d.log)
 	defer func() { endProbe(); <-probed }()
 	r.serve(sock)
-	if _, _, err := d.life(ctx); err != nil {
+	if _, _, err := d.life(ctx); err != nil && !d.opts.ReadOnly {
 		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)
 	}
 	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "pid", os.Getpid())
@@ -75,7 +74,18 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	}
 	err = r.wait(ctx)
 	notify("STOPPING=1")
-	return errors.Join(err, r.drain(), os.Remove(socket))
+	return errors.Join(err, r.drain(), removeSocket())
+}
+
+// listenAPI makes the socket of the API. There is none in a data directory that
+// is only read: commands read that themselves.
+func (d *Daemon) listenAPI() (l net.Listener, remove func() error, err error) {
+	if d.opts.ReadOnly {
+		return v1.NewPair(), func() error { return nil }, nil
+	}
+	socket := filepath.Join(d.dir, v1.SocketName)
+	l, err = v1.Listen(socket)
+	return l, func() error { return os.Remove(socket) }, err
 }
 
 func (r *running) listen(ls []Listener) error {
@@ -112,8 +122,12 @@ func (r *running) options(mode string, exposed bool) (o nbd.ListenerOptions, err
 	if mode == TLSOff {
 		return o, nil
 	}
+	dir := filepath.Join(r.d.dir, "tls")
+	if _, err := os.Stat(dir); err != nil && r.d.opts.ReadOnly {
+		return o, fmt.Errorf("no certificates can be made for TLS where nothing is changed: serve with tls=off on loopback or a Unix socket: %w", err)
+	}
 	if r.certs == nil {
-		if r.certs, err = openCerts(filepath.Join(r.d.dir, "tls"), r.d.log); err != nil {
+		if r.certs, err = openCerts(dir, r.d.log); err != nil {
 			return o, err
 		}
 	}

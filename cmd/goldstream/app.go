@@ -81,10 +81,14 @@ type verb struct {
 	flags             []cli.Flag
 	action            func(*call) error
 	complete          names // for its arguments; may be nil
+	reads             bool  // it changes nothing, and takes --read-only
 }
 
 func (v verb) command() *cli.Command {
 	args := strings.Fields(v.args)
+	if v.reads {
+		v.flags = append(v.flags, readOnlyFlag())
+	}
 	return &cli.Command{
 		Name:         v.name,
 		Usage:        v.usage,
@@ -99,9 +103,16 @@ func (v verb) command() *cli.Command {
 			if err := checkArgs(c, args); err != nil {
 				return err
 			}
-			return runCall(c, v.action)
+			return runCall(c, func(call *call) error {
+				call.readOnly = v.reads && c.Bool("read-only")
+				return v.action(call)
+			})
 		},
 	}
+}
+
+func readOnlyFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "read-only", Usage: "read the data itself, without a daemon, also where it is damaged or on a full or read-only disk; nothing in it is changed"}
 }
 
 func (v verb) description() string {

@@ -18,8 +18,9 @@ import (
 // call is one command as it runs.
 type call struct {
 	*cli.Context
-	ctx context.Context // ends with a signal
-	log *slog.Logger    // of the store, where this process opens it; may be nil
+	ctx      context.Context // ends with a signal
+	readOnly bool            // the data is to be read without a daemon
+	log      *slog.Logger    // of the store, where this process opens it; may be nil
 	streams
 }
 

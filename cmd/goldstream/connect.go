@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -44,6 +45,9 @@ func (c *call) connect(create bool) (*connection, error) {
 	if dir == "" {
 		return nil, usagef("--data is empty: name the data directory, or leave the flag away for %s", defaultData)
 	}
+	if c.readOnly {
+		return c.openInside(dir, false)
+	}
 	for start := time.Now(); ; {
 		conn, err := c.reachDaemon(dir)
 		if conn != nil || err != nil {
@@ -77,15 +81,16 @@ func (c *call) reachDaemon(dir string) (*connection, error) {
 }
 
 func (c *call) openInside(dir string, create bool) (*connection, error) {
-	if err := checkOwner(dir); err != nil {
+	if err := checkOwner(dir); err != nil && !c.readOnly { // nothing is made
 		return nil, err
 	}
 	_, err := os.Stat(filepath.Join(dir, "blocks"))
 	existed := err == nil
 	d, err := daemon.Open(dir, daemon.Options{
 		Version:   programVersion(),
-		Logger:    c.log,
 		MustExist: !create,
+		ReadOnly:  c.readOnly,
+		Logger:    c.warnings(),
 	})
 	if err != nil {
 		return nil, explainOwner(dir, err)
@@ -97,6 +102,14 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 	return &connection{Client: e.Client, inside: true, close: func() error {
 		return errors.Join(e.Close(), d.Close())
 	}}, nil
+}
+
+// warnings tells what is passed over in data that is only read.
+func (c *call) warnings() *slog.Logger {
+	if !c.readOnly {
+		return c.log
+	}
+	return slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // daemonNames asks a running daemon for completions; it opens nothing.

@@ -23,17 +23,17 @@ func imageCommands() []*cli.Command {
 			action: importImage,
 		},
 		{
-			name: "list", usage: "list golden images",
+			reads: true, name: "list", usage: "list golden images",
 			examples: []string{"goldstream image list", "goldstream image list --json"},
 			action:   listImages,
 		},
 		{
-			name: "inspect", args: "NAME", usage: "show one golden image",
+			reads: true, name: "inspect", args: "NAME", usage: "show one golden image",
 			examples: []string{"goldstream image inspect debian-13"},
 			action:   inspectImage, complete: names{imageNames},
 		},
 		{
-			name: "export", args: "NAME DEST", usage: "write a golden image to a file, a device or, as -, to standard output",
+			reads: true, name: "export", args: "NAME DEST", usage: "write a golden image to a file, a device or, as -, to standard output",
 			examples: []string{
 				"goldstream image export debian-13 debian-13.raw",
 				"goldstream image export debian-13 debian-13.raw.zst",
@@ -43,7 +43,7 @@ func imageCommands() []*cli.Command {
 			action: exportImage, complete: names{imageNames},
 		},
 		{
-			name: "verify", args: "NAME", usage: "read a golden image and compare it with its checksums",
+			reads: true, name: "verify", args: "NAME", usage: "read a golden image and compare it with its checksums",
 			examples: []string{"goldstream image verify debian-13"},
 			action:   verifyImage, complete: names{imageNames},
 		},
@@ -56,7 +56,7 @@ func imageCommands() []*cli.Command {
 			action: repairImage, complete: names{imageNames},
 		},
 		{
-			name: "digest", args: "NAME", usage: "show the content id of a golden image, and with --sha256 the digest of its raw disk",
+			reads: true, name: "digest", args: "NAME", usage: "show the content id of a golden image, and with --sha256 the digest of its raw disk",
 			examples: []string{"goldstream image digest debian-13", "goldstream image digest debian-13 --sha256"},
 			flags:    []cli.Flag{&cli.BoolFlag{Name: "sha256", Usage: "the SHA-256 of the raw disk too, as sha256sum prints it: reads all of its size where it is not known"}},
 			action:   digestImage, complete: names{imageNames},

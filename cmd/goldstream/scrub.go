@@ -25,7 +25,7 @@ func scrubCommands() []*cli.Command {
 			action:   startScrub,
 		},
 		{
-			name: "status", usage: "show how far the scrub is, and what it or the last one found; exit with 7 if that is damage",
+			reads: true, name: "status", usage: "show how far the scrub is, and what it or the last one found; exit with 7 if that is damage",
 			examples: []string{"goldstream scrub status", "goldstream scrub status --json"},
 			action:   scrubStatus,
 		},

@@ -38,6 +38,7 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: "watermark", Usage: "how full the disk may be, in `PERCENT`, before new volumes and images are refused", Value: 90},
 			&cli.StringFlag{Name: "map-memory", Usage: "memory for the maps of all disks together, a `SIZE`", Value: "64MiB"},
 			&cli.StringFlag{Name: "background-rate", Usage: "what imports, checksums and scrubs may read and write together in a second, a `SIZE` (default: no bound; they slow down for flushes by themselves)"},
+			&cli.BoolFlag{Name: "read-only", Usage: "serve the data for reading only, also where it is damaged or on a full or read-only disk; nothing in it is changed, and there is no API socket"},
 			&cli.DurationFlag{Name: "checkpoint-interval", Usage: "`TIME` between copies of the metadata that are kept; 0: none", Value: time.Hour},
 			&cli.IntFlag{Name: "checkpoints", Usage: "how `MANY` of them are kept", Value: 24},
 		},
@@ -77,7 +78,7 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkOwner(c.String("data")); err != nil {
+	if err := checkOwner(c.String("data")); err != nil && !c.Bool("read-only") {
 		return err
 	}
 	ctx, force, stop := daemon.Signals(c.Context)
@@ -88,6 +89,7 @@ func serve(c *cli.Context) (err error) {
 		DrainTimeout: c.Duration("drain-timeout"),
 		SlowRequest:  c.Duration("slow-request"),
 		Store:        store,
+		ReadOnly:     c.Bool("read-only"),
 	})
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func snapshotCommands() []*cli.Command {
 			action:   createSnapshot, complete: names{volumeNames},
 		},
 		{
-			name: "list", args: "VOLUME", usage: "list the snapshots of a volume, oldest first",
+			reads: true, name: "list", args: "VOLUME", usage: "list the snapshots of a volume, oldest first",
 			examples: []string{"goldstream snapshot list web-1", "goldstream snapshot list web-1 --json"},
 			action:   listSnapshots, complete: names{volumeNames},
 		},
@@ -49,7 +49,7 @@ func snapshotCommands() []*cli.Command {
 			action: pruneSnapshots, complete: names{volumeNames},
 		},
 		{
-			name: "export", args: "VOLUME NAME DEST", usage: "write a snapshot to a file, a device or, as -, to standard output",
+			reads: true, name: "export", args: "VOLUME NAME DEST", usage: "write a snapshot to a file, a device or, as -, to standard output",
 			examples: []string{
 				"goldstream snapshot export web-1 before-upgrade web-1.raw",
 				"goldstream snapshot export web-1 before-upgrade web-1.raw.zst",

@@ -12,7 +12,7 @@ import (
 
 func spaceCommand() *cli.Command {
 	return verb{
-		name: "space", usage: "show what each disk takes and what it shares with others",
+		reads: true, name: "space", usage: "show what each disk takes and what it shares with others",
 		examples: []string{"goldstream space", "goldstream space --json"},
 		action:   showSpace,
 	}.command()

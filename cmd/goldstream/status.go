@@ -14,7 +14,7 @@ import (
 
 func statusCommand() *cli.Command {
 	return verb{
-		name: "status", usage: "show what serves the data directory and how full it is",
+		reads: true, name: "status", usage: "show what serves the data directory and how full it is",
 		examples: []string{"goldstream status"},
 		action:   showStatus,
 	}.command()

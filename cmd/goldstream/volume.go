@@ -30,13 +30,13 @@ func volumeCommands() []*cli.Command {
 			action: createVolume,
 		},
 		{
-			name: "list", usage: "list volumes",
+			reads: true, name: "list", usage: "list volumes",
 			examples: []string{"goldstream volume list", "goldstream volume list --retired", "goldstream volume list --json"},
 			flags:    []cli.Flag{&cli.BoolFlag{Name: "retired", Usage: "list deleted volumes that can still be restored"}},
 			action:   listVolumes,
 		},
 		{
-			name: "inspect", args: "NAME", usage: "show one volume",
+			reads: true, name: "inspect", args: "NAME", usage: "show one volume",
 			examples: []string{"goldstream volume inspect web-1"},
 			action:   inspectVolume, complete: names{volumeNames},
 		},
