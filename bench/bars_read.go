@@ -88,7 +88,10 @@ func (b *bars) cachedReads(ctx context.Context) error {
 // ownTime is what the store adds to the kernel's own time of a read that hits a
 // million extents alike: control is the same system call on the layer's file.
 func (b *bars) ownTime(ctx context.Context) error {
-	const name = "many-0"
+	const name = "many-2000000"
+	if err := cloner(ctx, b.s, "many")(2_000_000); err != nil {
+		return err
+	}
 	d, err := b.s.OpenVolume(ctx, name)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 )
@@ -41,7 +42,19 @@ func benchmark(ctx context.Context) error {
 	only := flag.String("only", "clone,import,start,nbd,fuse", "which benchmarks to run")
 	part := flag.String("part", "", "of blockstore: one part only, as it is called while it runs; of nbd: the rows whose name contains this")
 	loop := flag.String("loop", "ext4", "of blockstore: file system to make on a loop device for it, ext4 or xfs; empty: use -dir as it is")
+	profile := flag.String("cpuprofile", "", "write a profile of this process to this file")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		defer pprof.StopCPUProfile()
+	}
 	scratch, err := os.MkdirTemp(*dir, "goldstream-bench-")
 	if err != nil {
 		return err
