@@ -33,7 +33,7 @@ func openAtRest(dir string, o Options) (*offline, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, o: o, fs: o.fs, failed: newSignal(), halted: newSignal(), committing: make(chan struct{}, 1)}
+	s := &Store{dir: dir, o: o, fs: o.fs, failed: newSignal(), halted: newSignal()}
 	if !s.exists() {
 		return nil, errf(ErrNotFound, "there is no store in %s", dir)
 	}
@@ -66,7 +66,7 @@ func (s *offline) view(meta string) (*Store, error) {
 
 // openView is view without the catalogue, whose records need not be whole.
 func (s *offline) openView(meta string) (*Store, error) {
-	v := &Store{dir: s.dir, o: s.o, fs: s.fs, meta: meta, failed: newSignal(), halted: newSignal(), committing: make(chan struct{}, 1)}
+	v := &Store{dir: s.dir, o: s.o, fs: s.fs, meta: meta, failed: newSignal(), halted: newSignal()}
 	v.o.Logger = slog.New(slog.DiscardHandler) // what it finds is reported
 	v.space = newSpace(v.fs, v.dir, &v.o)
 	o := v.pebbleOptions()

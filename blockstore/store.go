@@ -54,11 +54,9 @@ type Store struct {
 	cat     *catalogue
 	pacer   *pacer
 
-	// committing holds one token, which orders the batches and is never kept
-	// over a sync. It is no mutex, for Pebble may keep it for ever.
-	committing chan struct{}
-	commits    sync.WaitGroup // running ones
-	sequence   uint64         // of the last batch; under committing
+	queue    commitQueue
+	commits  sync.WaitGroup // the goroutine that commits
+	sequence uint64         // of the last batch; that goroutine's
 
 	views struct {
 		sync.Mutex
@@ -98,7 +96,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, o: o, fs: o.fs, lock: lock,
-		failed: newSignal(), halted: newSignal(), committing: make(chan struct{}, 1),
+		failed: newSignal(), halted: newSignal(),
 	}
 	open := s.open
 	if o.ReadOnly {
@@ -298,73 +296,6 @@ func (s *Store) closeParts() error {
 		errs = append(errs, s.witness.close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
-}
-
-// commit makes a batch durable. Batches become durable in the order of their
-// sequence numbers; when commit returns nil, the sequence of the batch is in
-// the witness, and an open that finds less refuses.
-//
-// It returns an error as soon as the store fails, whatever becomes of the
-// batch: Pebble may stand still with it, and nobody must wait for that.
-func (s *Store) commit(b *pebble.Batch) error {
-	if s.o.reorder != nil {
-		return s.o.reorder(b, s.commitNow)
-	}
-	return s.commitNow(b)
-}
-
-func (s *Store) commitNow(b *pebble.Batch) error {
-	if err := s.usable(); err != nil {
-		b.Close()
-		return err
-	}
-	select {
-	case s.committing <- struct{}{}:
-	case <-s.failed.given:
-		b.Close()
-		return s.usable()
-	}
-	done := make(chan error, 1)
-	s.commits.Add(1)
-	go func() {
-		defer s.commits.Done()
-		done <- s.apply(b)
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-s.failed.given:
-		return s.usable()
-	}
-}
-
-// apply is commit on a goroutine of its own, which lasts as long as Pebble
-// keeps it. The caller has taken the token.
-func (s *Store) apply(b *pebble.Batch) error {
-	if err := s.usable(); err != nil {
-		<-s.committing
-		b.Close()
-		return err
-	}
-	s.sequence++
-	seq := s.sequence
-	err := b.Set(sequenceKey, sequenceBytes(seq), nil)
-	if err == nil {
-		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
-	}
-	<-s.committing
-	if err == nil {
-		err = b.SyncWait()
-	}
-	if err != nil {
-		return s.fail(fmt.Errorf("metadata commit: %w", err))
-	}
-	if err := s.witness.advance(seq); err != nil {
-		s.o.Logger.Error("how far the metadata goes is not remembered any more, so damage to its end would not be noticed: restart goldstream",
-			"file", filepath.Join(s.dir, "seq"), "err", err)
-	}
-	b.Close()
-	return nil
 }
 
 // usable returns the error that made the store read-only, if any.
