@@ -1,8 +1,10 @@
 package blockstore
 
 import (
+	"cmp"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -17,7 +19,9 @@ import (
 //	punch   Where v's record names a layer newer than p, and w's names
 //	        something else for the block, nobody can read that layer's block
 //	        any more: older versions never could, newer ones see what w has.
-//	        It is punched out of the layer's file.
+//	        It is punched out of the layer's file: a region in one go if
+//	        nothing of it is read any more. If that holds for all of v's
+//	        file, it is removed instead when the version is forgotten.
 //	forget  The version is merged then: of it stands its file, for the blocks
 //	        that w's records still name. They are counted, and with the last
 //	        one the file goes.
@@ -41,30 +45,36 @@ type absorber struct {
 	recs          map[uint32]versionRecord // of versions whose live count changed
 	files         map[string]file
 	b             *pebble.Batch
+	// unread tells that nothing of v's own file is read after it: the file goes
+	// as a whole then, and nothing is punched out of it.
+	unread bool
+	disk   time.Duration // that the step kept the disk busy
 }
 
-// absorbStep bounds one step, in regions; punches are bounded in the reclaimer.
-const absorbStep = 64
+const (
+	// absorbStep bounds one step, in regions, and absorbBatch what it writes,
+	// in bytes.
+	absorbStep  = 1024
+	absorbBatch = 1 << 20
+)
 
 // absorb removes a version or, where it is what a volume's top stands on,
 // frees what the top has shadowed.
 func (r *reclaimer) absorb(j job) error {
 	a := &absorber{r: r, l: j.lineage, v: j.version, before: j.before, after: j.after, trim: j.trim}
-	for from := uint32(0); ; {
-		regions, err := r.s.touched(layerID{a.l.id, a.v.number}, from, absorbStep)
-		if err != nil {
-			return err
+	var err error
+	if a.unread, err = a.findUnread(); err != nil {
+		return err
+	}
+	err = a.eachStep(func(regions []uint32) (done int, err error) {
+		a.disk = 0
+		if done, err = a.step(regions); err != nil {
+			return 0, err
 		}
-		if len(regions) == 0 {
-			break
-		}
-		if err := a.step(regions); err != nil {
-			return err
-		}
-		if err := r.pause(); err != nil {
-			return err
-		}
-		from = regions[len(regions)-1] + 1
+		return done, r.pauseFor(a.disk)
+	})
+	if err != nil {
+		return err
 	}
 	switch {
 	case a.trim:
@@ -75,6 +85,86 @@ func (r *reclaimer) absorb(j job) error {
 	// What stands after has more below the top now, if it stands there.
 	delete(r.trimmed, layerID{a.l.id, a.after.number})
 	return a.merged()
+}
+
+// eachStep calls fn with the regions that v touched, so many at a time; fn
+// returns how many of them it is done with, at least one.
+func (a *absorber) eachStep(fn func(regions []uint32) (done int, err error)) error {
+	for from := uint32(0); ; {
+		regions, err := a.r.s.touched(layerID{a.l.id, a.v.number}, from, absorbStep)
+		if err != nil || len(regions) == 0 {
+			return err
+		}
+		done, err := fn(regions)
+		if err != nil {
+			return err
+		}
+		from = regions[done-1] + 1
+	}
+}
+
+// findUnread tells that w has something else in the place of every block of v's
+// own file. Both are sealed, so that it stays true.
+func (a *absorber) findUnread() (bool, error) {
+	a.r.s.cat.mu.Lock()
+	live := a.v.rec.Live // of regions that were absorbed before
+	a.r.s.cat.mu.Unlock()
+	if a.after == nil || a.trim || live != 0 {
+		return false, nil
+	}
+	err := a.eachStep(func(regions []uint32) (int, error) {
+		for _, region := range regions {
+			if read, err := a.readAfter(region); read || err != nil {
+				return 0, cmp.Or(err, errRead)
+			}
+		}
+		return len(regions), a.r.pause()
+	})
+	if err == errRead {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// errRead ends findUnread early.
+var errRead = errors.New("a block of the version is read after it")
+
+// readAfter tells that a block of v's own file in a region is read by w.
+func (a *absorber) readAfter(region uint32) (bool, error) {
+	s, id := a.r.s, layerID{a.l.id, a.v.number}
+	rec, err := s.record(mapKey(id.lineage, region, id.version))
+	if rec == nil || err != nil {
+		return false, err
+	}
+	shadow, err := s.record(mapKey(id.lineage, region, a.after.number))
+	if err != nil {
+		return false, err
+	}
+	own, both := newComposer(), newComposer()
+	defer own.release()
+	defer both.release()
+	if err := a.lay(own, both, rec, shadow); err != nil {
+		return false, err
+	}
+	return keeps(own, both, id), nil
+}
+
+// lay composes v's record, and v's with w's over it.
+func (a *absorber) lay(own, both *composer, rec, shadow []byte) error {
+	if err := errors.Join(own.apply(rec), both.apply(rec)); err != nil || shadow == nil {
+		return err
+	}
+	return both.apply(shadow)
+}
+
+// keeps tells that both has a block of a layer where own has it.
+func keeps(own, both *composer, id layerID) bool {
+	for block, src := range own.cells {
+		if src != sourceUnset && src != sourceZero && both.cells[block] == src && own.layers[src-1] == id {
+			return true
+		}
+	}
+	return false
 }
 
 // touched returns up to n regions of which a version has a record, from one on.
@@ -92,29 +182,33 @@ func (s *Store) touched(id layerID, from uint32, n int) ([]uint32, error) {
 	return regions, it.Error()
 }
 
-// step absorbs a few regions in one commit.
-func (a *absorber) step(regions []uint32) error {
+// step absorbs regions in one commit. It returns how many.
+func (a *absorber) step(regions []uint32) (done int, err error) {
 	s := a.r.s
 	a.b, a.live, a.recs, a.files = s.db.NewBatch(), map[uint32]int64{}, map[uint32]versionRecord{}, map[string]file{}
 	defer a.closeFiles()
 	shadows, err := a.shadows(regions)
-	if err == nil {
-		for i, region := range regions {
-			if err = a.region(region, shadows[i]); err != nil {
-				break
-			}
-		}
+	for done = 0; err == nil && done < len(regions) && a.b.Len() < absorbBatch; done++ {
+		err = a.region(regions[done], shadows[done])
 	}
 	if err != nil || a.b.Empty() {
 		a.b.Close()
-		return err
+		return done, err
 	}
 	a.putLive()
-	if err := s.commit(a.b); err != nil {
-		return err
+	if err := a.busy(func() error { return s.commit(a.b) }); err != nil {
+		return done, err
 	}
 	a.applyLive()
-	return nil
+	return done, nil
+}
+
+// busy runs what keeps the disk busy.
+func (a *absorber) busy(fn func() error) error {
+	began := time.Now()
+	err := fn()
+	a.disk += time.Since(began)
+	return err
 }
 
 // shadows reads the records of the version after, and sees to it that they are
@@ -165,13 +259,8 @@ func (a *absorber) region(region uint32, shadow []byte) error {
 	own, both := newComposer(), newComposer()
 	defer own.release()
 	defer both.release()
-	if err := errors.Join(own.apply(rec), both.apply(rec)); err != nil {
+	if err := a.lay(own, both, rec, shadow); err != nil {
 		return err
-	}
-	if shadow != nil {
-		if err := both.apply(shadow); err != nil {
-			return err
-		}
 	}
 	if a.after == nil {
 		both.fill(0, regionBlocks, sourceUnset)
@@ -205,9 +294,13 @@ func (a *absorber) free(region uint32, own, both *composer) (freed bool, err err
 	if a.before != nil {
 		oldest = a.before.number + 1
 	}
+	self := layerID{a.l.id, a.v.number}
+	kept, selfFreed := keeps(own, both, self), false
 	for run, id := range onlyIn(own, both, a.l.id, oldest) {
 		blocks := int64(run.end - run.start)
-		if err := a.punch(id, (at+int64(run.start))<<blockShift, blocks<<blockShift); err != nil {
+		if id == self && !kept {
+			selfFreed = true
+		} else if err := a.punch(id, (at+int64(run.start))<<blockShift, blocks<<blockShift); err != nil {
 			return freed, err
 		}
 		if id.version != a.v.number {
@@ -215,6 +308,9 @@ func (a *absorber) free(region uint32, own, both *composer) (freed bool, err err
 		}
 		own.fill(run.start, run.end, sourceZero)
 		freed = true
+	}
+	if selfFreed { // all that v's own file has of the region, in one go
+		return freed, a.punch(self, at<<blockShift, RegionSize)
 	}
 	return freed, nil
 }
@@ -229,9 +325,10 @@ func (a *absorber) count(both *composer) {
 }
 
 // punch frees a range of a layer's file, which may be gone already. A version
-// without a successor loses its whole file later.
+// without a successor, or of whose file nothing is read, loses it as a whole
+// later.
 func (a *absorber) punch(id layerID, off, length int64) error {
-	if a.after == nil && id.version == a.v.number {
+	if (a.after == nil || a.unread) && id.version == a.v.number {
 		return nil
 	}
 	s, at := a.r.s.layer(id).segmentAt(off)
@@ -246,7 +343,7 @@ func (a *absorber) punch(id layerID, off, length int64) error {
 		}
 		a.files[path] = f
 	}
-	return f.Punch(at, length)
+	return a.busy(func() error { return f.Punch(at, length) })
 }
 
 func (a *absorber) closeFiles() {

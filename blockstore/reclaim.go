@@ -28,9 +28,12 @@ type reclaimer struct {
 }
 
 const (
-	// A step of freeing a file ends with this many bytes, or extents.
-	freeBytes   = 64 << 20
-	freeExtents = 4096
+	// A step of freeing a file is a range, in bytes, that takes no more than
+	// stepTime: neighbours' flushes wait for it.
+	firstStep    = 64 << 20
+	smallestStep = 1 << 20
+	largestStep  = 64 << 30
+	stepTime     = 10 * time.Millisecond
 	// stepPause is the least pause between steps, for others' flushes.
 	stepPause = time.Millisecond
 	// reclaimEvery is how often the reclaimer looks for itself: for retired
@@ -304,8 +307,9 @@ func (r *reclaimer) freeFile(path string) error {
 		return err
 	}
 	defer f.Close()
+	step := int64(firstStep)
 	for off := int64(0); ; {
-		start, end, err := nextToFree(f, off)
+		start, _, err := f.NextData(off)
 		if err == io.EOF {
 			break
 		}
@@ -313,40 +317,22 @@ func (r *reclaimer) freeFile(path string) error {
 			return err
 		}
 		began := time.Now()
-		if err := f.Punch(start, end-start); err != nil {
+		if err := f.Punch(start, min(step, segmentSize-start)); err != nil {
 			return err
 		}
-		if err := r.pauseFor(time.Since(began)); err != nil {
+		took := time.Since(began)
+		if err := r.pauseFor(took); err != nil {
 			return err
 		}
-		off = end
+		off = start + step
+		switch { // how much a range holds only its punch tells
+		case took < stepTime/2:
+			step = min(step*2, largestStep)
+		case took > stepTime:
+			step = max(step/2, smallestStep)
+		}
 	}
 	return r.s.fs.Remove(path)
-}
-
-// nextToFree returns a range of a file, from off on, that one step can free.
-func nextToFree(f file, off int64) (start, end int64, err error) {
-	start, end, err = f.NextData(off)
-	if err != nil {
-		return 0, 0, err
-	}
-	if end-start >= freeBytes {
-		return start, start + freeBytes, nil
-	}
-	for bytes, n := end-start, 1; n < freeExtents; n++ {
-		s, e, err := f.NextData(end)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return 0, 0, err
-		}
-		if bytes += e - s; bytes > freeBytes {
-			break
-		}
-		end = e
-	}
-	return start, end, nil
 }
 
 func (r *reclaimer) pause() error { return r.pauseFor(0) }
