@@ -148,12 +148,16 @@ func kernelLog() logger {
 		return func(string, ...any) {}
 	}
 	w := bufio.NewWriterSize(f, 1024)
-	var last time.Time
+	const most = 5 // in a second
+	var second time.Time
+	lines := 0
 	return func(format string, args ...any) {
-		if time.Since(last) < 200*time.Millisecond {
+		if time.Since(second) > time.Second {
+			second, lines = time.Now(), 0
+		}
+		if lines++; lines > most {
 			return
 		}
-		last = time.Now()
 		fmt.Fprintf(w, "goldstream attach: "+format+"\n", args...)
 		_ = w.Flush()
 	}
