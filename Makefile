@@ -16,7 +16,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-power test-e2e test-sandbox bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long test-mutants test-models test-power cover test-e2e test-sandbox bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -52,6 +52,17 @@ test-sandbox: deps check-go ## attacks from inside a sandbox, and disks damaged 
 
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore
+
+test-mutants: check-go ## stores and disks that break a promise: each is caught by the crash test within 1,000 seeds
+	$(GO) test -count=1 -run 'TestMutants$$' -timeout 30m -v ./blockstore
+
+test-models: check-go ## map records and the reclaimer against plain arrays, 100 seeds; 10 minutes
+	$(GO) test -count=1 ./blockstore -run 'TestMapModel|TestReclaimModel' -model.seeds 100 -timeout 1h
+
+cover: deps check-go ## how much of the block store its tests run, in per cent of its statements
+	$(GO) test -coverprofile .cover.out -coverpkg ./blockstore -timeout 30m ./blockstore
+	@$(GO) tool cover -func .cover.out | awk '$$3+0 < 70 && $$1 != "total:"'
+	@$(GO) tool cover -func .cover.out | tail -1; rm -f .cover.out
 
 test-power: deps check-go ## 100 power cuts on ext4 and on XFS, on loop devices (as root); 10 minutes
 	$(GO) test ./blockstore -run TestPowerCuts -power.cuts 100 -timeout 2h -v

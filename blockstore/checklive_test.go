@@ -70,7 +70,7 @@ func (c *churn) writes(name string, n int) error {
 		err = errors.Join(err, c.s.DeleteSnapshot(ctx, name, fmt.Sprint("s", n-3), ""))
 	}
 	if n%5 == 4 {
-		_, rollErr := c.s.RollBack(ctx, name, snapshot, SnapshotRequest{})
+		_, rollErr := c.s.RollBack(ctx, name, snapshot, SnapshotRequest{Name: fmt.Sprint("before-", n)})
 		err = errors.Join(err, rollErr)
 	}
 	return err
