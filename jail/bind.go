@@ -79,7 +79,7 @@ func makeTree(f *os.File, info os.FileInfo, b Bind, who identity, m mountOrder) 
 		return nil, err
 	}
 	file := os.NewFile(uintptr(tree), f.Name())
-	if b.AsOwner && !openToOthers(info, b.Writable) {
+	if b.AsOwner && !openToOthers(info, b.Writable) && !ownedBy(info, who) {
 		if err := mapOwner(tree, info, who); err != nil {
 			_ = file.Close()
 			return nil, fmt.Errorf("uid %d must open %s, which only its owner may, and mapping the owner failed: %w; "+
@@ -91,6 +91,12 @@ func makeTree(f *os.File, info os.FileInfo, b Bind, who identity, m mountOrder) 
 		return nil, err
 	}
 	return file, nil
+}
+
+// ownedBy is a file that the jail owns already, as on a FUSE mount made for it.
+func ownedBy(info os.FileInfo, who identity) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == who.uid
 }
 
 func openToOthers(info os.FileInfo, writable bool) bool {

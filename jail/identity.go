@@ -68,3 +68,13 @@ func hasSysAdmin() bool {
 	}
 	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
+
+// HostID is the uid and gid on the host of the programs in jails that this process
+// starts with a Spec of no other.
+func HostID() int {
+	who, err := identify(0)
+	if err != nil {
+		return os.Geteuid()
+	}
+	return who.uid
+}

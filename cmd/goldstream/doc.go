@@ -5,7 +5,7 @@
 //	goldstream image  import|list|inspect|export|verify|delete|capture
 //	goldstream volume create|list|inspect|grow|set|delete|restore|purge|rollback
 //	goldstream snapshot create|list|delete|prune|export
-//	goldstream sandbox prepare|check
+//	goldstream inspect|sandbox prepare|sandbox check
 //	goldstream mount|unmount DIR
 //	goldstream doctor
 //	goldstream check|space|status|version|completion

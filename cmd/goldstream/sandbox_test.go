@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -11,11 +10,7 @@ import (
 )
 
 func TestSandboxCommands(t *testing.T) {
-	guest := filepath.Join(t.TempDir(), "goldstream-guest")
-	build := exec.Command("go", "build", "-o", guest, "../goldstream-guest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	guest := buildGuest(t)
 	h := newHouse(t)
 	data := h.data
 	require.NoError(t, os.Mkdir(data, 0o755))

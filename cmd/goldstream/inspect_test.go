@@ -1,0 +1,58 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"goldstream/personalize/inspect"
+)
+
+// TestInspect looks at a volume and at its image, without a daemon and with one.
+func TestInspect(t *testing.T) {
+	h := newHouse(t)
+	guest := buildGuest(t)
+	tree := filepath.Join(t.TempDir(), "tree")
+	require.NoError(t, os.MkdirAll(filepath.Join(tree, "etc"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(tree, "etc/os-release"), []byte("ID=debian\nVERSION_ID=12\nPRETTY_NAME=Debian\n"), 0o644))
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	tool(t, "truncate", "-s", "16M", raw)
+	tool(t, "mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", tree, raw)
+	h.must("image", "import", "debian", raw)
+	h.must("volume", "create", "web-1", "--image", "debian")
+	r := h.run("inspect", "web-1", "--guest", guest)
+	require.Equal(t, exitNotFound, r.code, "the sandbox is not prepared")
+	h.must("sandbox", "prepare", "--guest", guest)
+
+	check := func(name string) {
+		var report inspect.Report
+		require.NoError(t, json.Unmarshal([]byte(h.must("inspect", name, "--guest", guest, "--json")), &report))
+		require.Len(t, report.Filesystems, 1)
+		require.Equal(t, "root", report.Filesystems[0].Label)
+		require.Len(t, report.Systems, 1)
+		require.Equal(t, "Debian", report.Systems[0].Name)
+		require.Equal(t, []string{"there is no /boot/vmlinuz-VERSION"}, report.Systems[0].WhyNot)
+	}
+	check("web-1")
+	require.Equal(t, exitNotFound, h.run("inspect", "nothing", "--guest", guest).code)
+	h.serve()
+	check("debian")
+	require.Contains(t, h.must("inspect", "web-1", "--guest", guest), "cannot boot from the network")
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	require.NotContains(t, string(mounts), "goldstream-inspect-")
+}
+
+func buildGuest(t *testing.T) string {
+	t.Helper()
+	guest := filepath.Join(t.TempDir(), "goldstream-guest")
+	build := exec.Command("go", "build", "-o", guest, "../goldstream-guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return guest
+}

@@ -1,0 +1,132 @@
+package inspect
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"goldstream/jail"
+	"goldstream/personalize/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	jail.MaybeInit()
+	goleak.VerifyTestMain(m)
+}
+
+const bootUUID = "6e4f9f3a-1111-4222-8333-444455556666"
+
+// TestDisk looks at a disk with an EFI partition, a Debian whose /boot has a file
+// system of its own, another system that cannot boot, and a data partition.
+func TestDisk(t *testing.T) {
+	debian := tree(t, map[string]string{
+		"usr/lib/os-release": "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\n",
+		"etc/fstab":          "# comment\nLABEL=root / ext4 defaults 0 1\nUUID=" + strings.ToUpper(bootUUID) + " /boot ext4 defaults 0 2\n",
+		"boot/.keep":         "",
+		"lib/modules/6.1.0-20-amd64/kernel/drivers/block/nbd.ko": "module",
+	})
+	require.NoError(t, os.Symlink("../usr/lib/os-release", filepath.Join(debian, "etc/os-release")))
+	boot := tree(t, map[string]string{"vmlinuz-6.1.0-20-amd64": "kernel", "initrd.img-6.1.0-20-amd64": "initrd", "vmlinuz-5.10.0-1-amd64": "old"})
+	other := tree(t, map[string]string{
+		"etc/os-release":   "ID=odd\nPRETTY_NAME=\"Odd\x1b[31m \u202eOS\"\n",
+		"etc/fstab":        "LABEL=none /boot ext4 defaults 0 2\n",
+		"boot/vmlinuz-1.0": "kernel",
+	})
+	disk := filepath.Join(t.TempDir(), "disk")
+	run(t, "truncate", "-s", "200M", disk)
+	table := exec.Command("sfdisk", "-q", disk)
+	table.Stdin = strings.NewReader("label: gpt\nstart=1MiB, size=40MiB\nstart=41MiB, size=40MiB\nstart=81MiB, size=40MiB\nstart=121MiB, size=40MiB\n")
+	out, err := table.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for i, make := range [][]string{
+		{"mkfs.vfat", "-n", "EFI", "FILE"},
+		{"mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", debian, "FILE"},
+		{"mke2fs", "-q", "-t", "ext4", "-U", bootUUID, "-d", boot, "FILE"},
+		{"mke2fs", "-q", "-t", "ext4", "-d", other, "FILE"},
+	} {
+		file := filepath.Join(t.TempDir(), "part")
+		run(t, "truncate", "-s", "40M", file)
+		make[len(make)-1] = file
+		run(t, make...)
+		run(t, "dd", "if="+file, "of="+disk, "bs=1M", "seek="+[]string{"1", "41", "81", "121"}[i], "conv=sparse,notrunc", "status=none")
+	}
+	before, err := os.ReadFile(disk)
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c, err := sandbox.Start(ctx, sandbox.Config{Tools: tools(t), Disk: disk, ReadOnly: true})
+	require.NoError(t, err)
+	defer func() { c.Kill(); _ = c.Wait() }()
+	r, err := Disk(ctx, c)
+	require.NoError(t, err)
+
+	require.Equal(t, int64(200<<20), r.Size)
+	require.Len(t, r.Filesystems, 4)
+	require.Empty(t, r.Notes)
+	require.Len(t, r.Systems, 2)
+	require.Equal(t, System{
+		Root: "/dev/sda2", ID: "debian", Version: "12", Name: "Debian GNU/Linux 12 (bookworm)", Boot: "/dev/sda3", NetBoot: true, WhyNot: []string{},
+		Kernels: []Kernel{
+			{Version: "6.1.0-20-amd64", Path: "/boot/vmlinuz-6.1.0-20-amd64", Initrd: "/boot/initrd.img-6.1.0-20-amd64", NetBoot: true},
+			{Version: "5.10.0-1-amd64", Path: "/boot/vmlinuz-5.10.0-1-amd64", WhyNot: []string{"it has no initrd", "it has no NBD client (module nbd)"}},
+		},
+	}, r.Systems[0])
+	odd := r.Systems[1]
+	require.Equal(t, "Odd?[31m ?OS", odd.Name)
+	require.False(t, odd.NetBoot)
+	require.Equal(t, []string{"kernel 1.0: it has no initrd, it has no NBD client (module nbd)"}, odd.WhyNot)
+	after, err := os.ReadFile(disk)
+	require.NoError(t, err)
+	require.True(t, string(before) == string(after), "the disk was changed")
+}
+
+func tools(t *testing.T) sandbox.Tools {
+	t.Helper()
+	o := sandbox.Options{Dir: filepath.Join(t.TempDir(), "tools"), Guest: filepath.Join(t.TempDir(), "goldstream-guest")}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", o.Guest, "goldstream/cmd/goldstream-guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	tl, err := sandbox.Prepare(t.Context(), o)
+	require.NoError(t, err)
+	return tl
+}
+
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "etc"), 0o755))
+	for name, text := range files {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	return dir
+}
+
+func run(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%v: %s", args, out)
+}
+
+func TestWordsOfDisks(t *testing.T) {
+	t.Parallel()
+	all := []sandbox.Filesystem{{Device: "/dev/sda1", UUID: "ab-cd", Label: "boot"}, {Device: "/dev/my-vg/root"}}
+	for spec, want := range map[string]string{
+		"UUID=AB-CD": "/dev/sda1", `LABEL="boot"`: "/dev/sda1", "/dev/mapper/my--vg-root": "/dev/my-vg/root",
+		"/dev/my-vg/root": "/dev/my-vg/root", "UUID=": "", "LABEL=": "", "PARTUUID=ab-cd": "", "/dev/sdb1": "",
+	} {
+		require.Equal(t, want, resolve(spec, all), spec)
+	}
+	require.Equal(t, map[string]string{"A": "b c", "D": "e?"}, assignments("A=\"b c\"\n#X=y\nD='e\a'\nnothing\n"))
+}
