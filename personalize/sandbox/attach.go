@@ -13,7 +13,9 @@ import (
 
 // Attach gives a cell that was started with AttachLater its disk, and returns when
 // the guest has it, partitions and all.
-func (c *Cell) Attach(ctx context.Context) error {
+func (c *Cell) Attach(ctx context.Context) error { return c.attachAs(ctx, c.cfg.ReadOnly) }
+
+func (c *Cell) attachAs(ctx context.Context, readOnly bool) error {
 	c.attach.Lock()
 	defer c.attach.Unlock()
 	if !c.cfg.AttachLater {
@@ -24,7 +26,8 @@ func (c *Cell) Attach(ctx context.Context) error {
 	}
 	// The kernel's answer goes to a name that only exists on our side: the guest
 	// tells when the disk is there.
-	if err := c.manage("config " + diskArg(c.cfg.ReadOnly)); err != nil {
+	c.link.expect(readOnly)
+	if err := c.manage("config " + diskArg(readOnly)); err != nil {
 		return fmt.Errorf("attaching the disk: %w", err)
 	}
 	select {

@@ -56,6 +56,7 @@ type Cell struct {
 	console *console
 	cfg     Config
 	attach  sync.Mutex
+	limit   *time.Timer   // kills it at its deadline
 	turn    chan struct{} // held by the open call
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
@@ -122,7 +123,7 @@ func launch(ctx context.Context, cfg Config) (*Cell, error) {
 	}
 	defer fromGuest.w.Close()
 	c := &Cell{cfg: cfg, link: newLink(toGuest.w), turn: make(chan struct{}, 1), done: make(chan struct{})}
-	c.link.readOnly = cfg.ReadOnly
+	c.link.expect(cfg.ReadOnly)
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.console = &console{panicked: func() { c.cancel(errPanicked) }}
 	spec := jailSpec(cfg)
@@ -133,7 +134,8 @@ func launch(ctx context.Context, cfg Config) (*Cell, error) {
 		_, _ = toGuest.w.Close(), fromGuest.r.Close()
 		return nil, fmt.Errorf("the sandbox's jail cannot be made: %w", err)
 	}
-	go c.run(cfg.Deadline, toGuest.w, fromGuest.r)
+	c.limit = time.AfterFunc(cfg.Deadline, func() { c.cancel(ErrDeadline) })
+	go c.run(toGuest.w, fromGuest.r)
 	return c, nil
 }
 
@@ -145,10 +147,9 @@ func openPair() (p pair, err error) {
 }
 
 // run owns the cell until its last process is gone.
-func (c *Cell) run(deadline time.Duration, toGuest, fromGuest *os.File) {
+func (c *Cell) run(toGuest, fromGuest *os.File) {
 	defer close(c.done)
-	timer := time.AfterFunc(deadline, func() { c.cancel(ErrDeadline) })
-	defer timer.Stop()
+	defer c.limit.Stop()
 	received, abandon := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(received)

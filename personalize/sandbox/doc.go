@@ -12,6 +12,9 @@
 //     guest, kernel modules, LVM. One file, shared by all cells, made from what is
 //     installed on this host by Prepare, and named by a digest of its content.
 //   - The *disk* is a file: the volume's, as the slot of a cell shows it.
+//   - A *slot* is a place for a disk that shows no volume or one (package fuse makes
+//     them). A *pool* keeps a cell booted in each of its slots; a *lease* is one that
+//     was taken for a volume.
 //
 // # What holds
 //

@@ -12,8 +12,7 @@ import (
 // link is the host's end of the serial line. One goroutine reads (receive), one
 // call at a time writes.
 type link struct {
-	out      io.Writer
-	readOnly bool // what the disk shall be
+	out io.Writer
 
 	frames chan wire.Frame // Data and Result of the open call
 	hello  chan struct{}   // closed by the guest's Hello
@@ -23,6 +22,7 @@ type link struct {
 	mu          sync.Mutex
 	room        sync.Cond // for mu: acked or err changed
 	sent, acked uint64    // bytes
+	readOnly    bool      // what the disk shall be
 	err         error     // why the link ended
 }
 
@@ -87,12 +87,22 @@ func (l *link) greeted(f wire.Frame) error {
 	return once(l.hello, "hello")
 }
 
+// expect says what the disk shall be; it comes before the disk.
+func (l *link) expect(readOnly bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readOnly = readOnly
+}
+
 func (l *link) showed(f wire.Frame) error {
 	readOnly, err := wire.ParseNumber(f.Payload)
 	if err != nil {
 		return err
 	}
-	if readOnly != 0 && !l.readOnly {
+	l.mu.Lock()
+	wanted := l.readOnly
+	l.mu.Unlock()
+	if readOnly != 0 && !wanted {
 		return errReadOnly
 	}
 	return once(l.disk, "disk")

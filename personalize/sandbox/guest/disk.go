@@ -32,10 +32,10 @@ func openEvents() (int, error) {
 // announceDisk waits for the disk, makes its nodes and tells the host. The
 // kernel sends the event of a disk after those of its partitions were found, but
 // others, and its size, before.
-func announceDisk(l *line, events int) error {
+func announceDisk(l *line, events int, there bool) error {
 	defer unix.Close(events)
 	buf := make([]byte, 8192)
-	for there := diskPresent(); !there; {
+	for !there {
 		n, _, err := unix.Recvfrom(events, buf, 0)
 		if err == unix.EINTR || err == unix.ENOBUFS {
 			continue

@@ -45,11 +45,12 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	there := diskPresent() // before Hello: afterwards the host may be attaching it
 	if err := l.send(wire.Hello, wire.Last, wire.Number(wire.Version)); err != nil {
 		return err
 	}
 	go func() {
-		if err := announceDisk(l, events); err != nil {
+		if err := announceDisk(l, events, there); err != nil {
 			fmt.Fprintln(os.Stderr, "goldstream-guest:", err)
 		}
 	}()

@@ -1,0 +1,152 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Slot is a place for a disk: one file that shows no disk or one volume. A cell is
+// bound to the file while it is empty, so that it never sees another volume.
+type Slot interface {
+	// Path is the file. The jail's user may open it.
+	Path() string
+
+	// Attach shows a volume.
+	Attach(ctx context.Context, volume string, readOnly bool) error
+
+	// Detach hides it and makes what was written durable. Its error is the
+	// store's: the guest is not believed.
+	Detach(ctx context.Context) error
+}
+
+// PoolOptions say how a Pool works.
+type PoolOptions struct {
+	// Config is that of its cells; Disk and AttachLater are the pool's to set.
+	// Deadline counts from Take.
+	Config Config
+
+	// Slots: each has one booted cell waiting, which takes 30 MB and no time.
+	Slots []Slot
+
+	// Log hears of cells that do not start. It must be set.
+	Log *slog.Logger
+}
+
+const (
+	// idleDeadline is how long a cell may wait to be taken. Then it is replaced.
+	idleDeadline = time.Hour
+
+	// retryBoot is the pause after a cell that did not start.
+	retryBoot = 5 * time.Second
+)
+
+// ErrPoolClosed is a pool that hands out no more cells.
+var ErrPoolClosed = errors.New("the sandboxes are shut down")
+
+// Pool keeps cells booted. Each serves one volume once and is then replaced.
+type Pool struct {
+	options PoolOptions
+	ready   chan *Lease
+	stop    context.Context
+	cancel  context.CancelFunc
+	places  sync.WaitGroup
+}
+
+// NewPool boots a cell for each slot, in the background. Close it.
+func NewPool(o PoolOptions) *Pool {
+	o.Config = o.Config.withDefaults()
+	p := &Pool{options: o, ready: make(chan *Lease)}
+	p.stop, p.cancel = context.WithCancel(context.Background())
+	for _, slot := range o.Slots {
+		p.places.Go(func() { p.keep(slot) })
+	}
+	return p
+}
+
+// Close kills the cells, taken ones too, and waits until their leases are closed.
+func (p *Pool) Close() {
+	p.cancel()
+	p.places.Wait()
+}
+
+// Lease is a cell that has a volume. Close it, whatever happened.
+type Lease struct {
+	*Cell
+	slot   Slot
+	once   sync.Once
+	closed chan struct{}
+	err    error
+}
+
+// Take attaches a volume to a cell that is ready, or waits for one.
+func (p *Pool) Take(ctx context.Context, volume string, readOnly bool) (*Lease, error) {
+	var l *Lease
+	select {
+	case l = <-p.ready:
+	case <-p.stop.Done():
+		return nil, ErrPoolClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	l.limit.Reset(p.options.Config.Deadline)
+	err := l.slot.Attach(ctx, volume, readOnly)
+	if err == nil {
+		err = l.attachAs(ctx, readOnly)
+	}
+	if err == nil {
+		return l, nil
+	}
+	l.Kill()
+	_ = l.Close(context.WithoutCancel(ctx)) // err says why
+	return nil, fmt.Errorf("a sandbox for %s: %w", volume, err)
+}
+
+// Close ends the cell and then has the store make the volume durable: its errors
+// are what counts. Only the first call does anything.
+func (l *Lease) Close(ctx context.Context) error {
+	l.once.Do(func() {
+		err := l.Cell.Close(ctx)
+		l.Kill()
+		_ = l.Wait()
+		l.err = errors.Join(err, l.slot.Detach(ctx))
+		close(l.closed)
+	})
+	return l.err
+}
+
+// keep has a cell ready in one slot, again and again.
+func (p *Pool) keep(slot Slot) {
+	cfg := p.options.Config
+	cfg.Disk, cfg.AttachLater, cfg.ReadOnly, cfg.Deadline = slot.Path(), true, false, idleDeadline
+	for p.stop.Err() == nil {
+		cell, err := Start(p.stop, cfg)
+		if err != nil {
+			p.pause(err)
+			continue
+		}
+		l := &Lease{Cell: cell, slot: slot, closed: make(chan struct{})}
+		select {
+		case p.ready <- l:
+			<-l.closed
+		case <-cell.Done():
+		case <-p.stop.Done():
+		}
+		cell.Kill()
+		_ = cell.Wait()
+	}
+}
+
+func (p *Pool) pause(err error) {
+	if p.stop.Err() != nil {
+		return
+	}
+	p.options.Log.Error("a sandbox does not start", "error", err)
+	select {
+	case <-time.After(retryBoot):
+	case <-p.stop.Done():
+	}
+}
