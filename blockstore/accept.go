@@ -121,6 +121,7 @@ func (e *volumeEntry) letGo() error {
 	t.layer.use.known.Store(false)
 	t.close()
 	e.open = nil
+	e.now.Store(nil)
 	if v.ring != nil {
 		return v.ring.close()
 	}

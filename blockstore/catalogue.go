@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -88,9 +89,10 @@ type volumeEntry struct {
 	users     int                       // open handles and operations
 	exclusive bool                      // one operation wants no other users; all guarded by catalogue.mu
 
-	mu   sync.Mutex // opening, closing, growing, sealing
-	open *volume    // nil unless users have it open
-	refs int        // of open
+	mu   sync.Mutex             // opening, closing, growing, sealing
+	open *volume                // nil unless users have it open
+	now  atomic.Pointer[volume] // the same, for statistics, which take no lock
+	refs int                    // of open
 }
 
 // catalogue holds all names and lineages in memory; Pebble holds their truth.

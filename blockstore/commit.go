@@ -130,6 +130,7 @@ func (v *volume) commit() error {
 		return err
 	}
 	err = v.commitSet(d, nil)
+	v.s.counted.commit.since(began)
 	if err == nil && len(d.pins) > 0 {
 		v.s.pacer.committed(began, written)
 	}
@@ -151,6 +152,7 @@ func (v *volume) takeLocked() (*dirtySet, error) {
 		p.take()
 	}
 	v.unsynced.Store(0)
+	v.syncing.Store(v.written.Swap(0))
 	v.kicked.Store(false)
 	return d, nil
 }
@@ -166,6 +168,7 @@ func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 	}
 	if !d.entries && len(d.regions) == 0 && more == nil {
 		d.top.synced()
+		v.syncing.Store(0)
 		return nil
 	}
 	b := v.s.db.NewBatch()
@@ -188,6 +191,7 @@ func (v *volume) commitSet(d *dirtySet, more func(*pebble.Batch)) error {
 	d.top.own.cache.charge(-changesBytes * int64(len(d.regions)))
 	d.top.synced()
 	d.top.committed()
+	v.syncing.Store(0)
 	if v.ring != nil { // none while the volume is recovered
 		v.ring.committed(d.head)
 	}

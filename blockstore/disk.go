@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Disk is a handle on an OS volume, a snapshot or a golden image. Its methods may be
@@ -158,7 +159,10 @@ func (d *Disk) Flush(context.Context) error {
 	if d.v == nil {
 		return nil
 	}
-	return d.v.flush()
+	began := time.Now()
+	err := d.v.flush()
+	d.v.s.counted.flush.since(began)
+	return err
 }
 
 // Prefetch starts reading the range into memory.

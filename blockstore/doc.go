@@ -59,6 +59,7 @@
 //	space.go stall.go quota.go   room on the host's disk, and waiting for it
 //	ballast.go metafs.go         metadata on a full disk
 //	admit.go fullness.go         watermarks, and how full the store is
+//	stats.go                     what the store did and holds
 //	usage.go                     what each disk takes and shares
 //	ring.go recover.go           the intent ring and what a kill leaves
 //	mapfault.go                  a page of a mapped file that is gone

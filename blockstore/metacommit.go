@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -118,6 +119,7 @@ func (s *Store) apply(group []queuedBatch) error {
 			return s.fail(fmt.Errorf("metadata commit: %w", err))
 		}
 	}
+	began := time.Now()
 	s.sequence++
 	err := b.Set(sequenceKey, sequenceBytes(s.sequence), nil)
 	if err == nil {
@@ -129,6 +131,8 @@ func (s *Store) apply(group []queuedBatch) error {
 	if err != nil {
 		return s.fail(fmt.Errorf("metadata commit: %w", err))
 	}
+	s.counted.metadataCommit.since(began)
+	s.counted.batches.Add(int64(len(group)))
 	if err := s.witness.advance(s.sequence); err != nil {
 		s.o.Logger.Error("how far the metadata goes is not remembered any more, so damage to its end would not be noticed: restart goldstream",
 			"file", filepath.Join(s.dir, "seq"), "err", err)

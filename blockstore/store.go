@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/sys/unix"
@@ -54,6 +55,7 @@ type Store struct {
 	cat     *catalogue
 	pacer   *pacer
 
+	counted  storeCounts
 	queue    commitQueue
 	commits  sync.WaitGroup // the goroutine that commits
 	sequence uint64         // of the last batch; that goroutine's
@@ -156,6 +158,7 @@ func (s *Store) openCaches() {
 	s.views.m = map[layerID]*view{}
 	s.layers.m = map[layerID]*layer{}
 	s.pacer = s.o.pacer
+	s.counted.since = time.Now().UTC()
 }
 
 // startBackground makes what works in the background; in a store that is only

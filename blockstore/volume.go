@@ -28,7 +28,10 @@ type volume struct {
 	atQuota  atomic.Bool  // told that a write stalls at it
 	unsynced atomic.Int64 // bytes written since the last commit began
 	kicked   atomic.Bool  // a commit was asked for because of them
-	commits  committer
+	// When the oldest write came that no commit has begun with, and the oldest
+	// of those that the running one makes durable, in ns of Unix time; 0: none.
+	written, syncing atomic.Int64
+	commits          committer
 
 	prepare struct {
 		sync.Mutex
@@ -119,6 +122,7 @@ func (s *Store) attach(e *volumeEntry) (*volume, error) {
 			return nil, err
 		}
 		e.open = v
+		e.now.Store(v)
 	}
 	e.refs++
 	return e.open, nil
@@ -135,6 +139,7 @@ func (s *Store) detach(e *volumeEntry) error {
 		// So does one of a store that failed: who connects again can read it.
 		if failed := e.open.usable(); failed == nil {
 			e.open = nil
+			e.now.Store(nil)
 		} else if e.open.prepare.done.Load() { // something was written
 			err = failed
 		}

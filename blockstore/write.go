@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // write stores p at off. Its blocks are locked against other changes for the
@@ -171,6 +172,11 @@ func (l *layer) write(p []byte, off int64) error {
 // wrote counts what waits for a commit, and has it commit when it is much or
 // has waited long.
 func (v *volume) wrote(n int64) {
+	v.s.counted.writes.Add(1)
+	v.s.counted.bytes.Add(n)
+	if v.written.Load() == 0 {
+		v.written.CompareAndSwap(0, time.Now().UnixNano())
+	}
 	if v.unsynced.Add(n) > v.s.o.CommitBytes && !v.kicked.Swap(true) {
 		go v.commitLater()
 	}

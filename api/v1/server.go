@@ -66,6 +66,8 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/connections", s.answer(s.connections))
 	mux.HandleFunc("GET /v1/usage", s.answer(s.usage))
+	mux.HandleFunc("GET /v1/stats", s.answer(s.stats))
+	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("/", s.answerAny(noRoute))
 	return mux
 }

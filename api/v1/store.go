@@ -17,6 +17,8 @@ type StoreBackend interface {
 	Checkpoints(ctx context.Context) ([]blockstore.CheckpointInfo, error)
 	// Check sees whether the records and files of the store agree.
 	Check(ctx context.Context, progress func(blockstore.Progress)) (blockstore.CheckReport, error)
+	// Stats says what the store did and holds.
+	Stats(ctx context.Context) (blockstore.Stats, error)
 	// Dump writes the metadata, as it is at one instant, as lines of JSON.
 	Dump(ctx context.Context, w io.Writer) (blockstore.DumpInfo, error)
 }

@@ -42,6 +42,7 @@ func newApp(s streams) *cli.App {
 		noun("scrub", "reading all images and snapshots, and comparing them with their checksums", scrubCommands()),
 		checkCommand(),
 		spaceCommand(),
+		statsCommand(),
 		statusCommand(),
 		connectionsCommand(),
 		attachCommand(),
