@@ -48,7 +48,7 @@ type absorber struct {
 	// unread tells that nothing of v's own file is read after it: the file goes
 	// as a whole then, and nothing is punched out of it.
 	unread bool
-	disk   time.Duration // that the step kept the disk busy
+	disk   time.Duration // that the step's punches kept the disk busy
 }
 
 const (
@@ -196,14 +196,14 @@ func (a *absorber) step(regions []uint32) (done int, err error) {
 		return done, err
 	}
 	a.putLive()
-	if err := a.busy(func() error { return s.commit(a.b) }); err != nil {
+	if err := s.commit(a.b); err != nil { // which waits for others more than they for it
 		return done, err
 	}
 	a.applyLive()
 	return done, nil
 }
 
-// busy runs what keeps the disk busy.
+// busy runs a punch.
 func (a *absorber) busy(fn func() error) error {
 	began := time.Now()
 	err := fn()
