@@ -204,7 +204,11 @@ func (a *acceptor) intents() (entries []intent, seq uint64, err error) {
 	if seq, err = v.s.flushedSeq(lineage); err != nil {
 		return nil, 0, err
 	}
-	if entries, _, _, err = v.intents(seq); err != nil {
+	r, entries, _, err := v.intents(seq)
+	if r != nil {
+		err = errors.Join(err, r.close())
+	}
+	if err != nil {
 		return nil, 0, err
 	}
 	var mark openMark

@@ -117,3 +117,45 @@ func TestARingThatComesBack(t *testing.T) {
 	d.crash(false)
 	s.kill()
 }
+
+// TestAFailedSyncOfARecovery is final, wherever the process is killed then: a
+// second sync would be told that all is well.
+func TestAFailedSyncOfARecovery(t *testing.T) {
+	d := newHost(1)
+	s, err := Open(crashDir, simOptions(d))
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	v := openVolume(t, s, "v")
+	require.NoError(t, v.WriteAt(ctx, block(1), 0, true))
+	require.NoError(t, v.WriteAt(ctx, block(2), 0, false)) // of which the ring does not tell
+	d = d.crash(false)
+	s.kill()
+	const steps = 40
+	failed := 0
+	for step := range uint64(steps) {
+		d := d.copy(step)
+		s, err := Open(crashDir, simOptions(d))
+		require.NoError(t, err)
+		sync := d.inject(&simFault{ops: simSync, below: "/layers", err: unix.EIO})
+		d.arm(int(step)+1, false)
+		if v, err := s.OpenVolume(ctx, "v"); err == nil {
+			_ = v.Close()
+		}
+		next := d.crash(false)
+		s.kill()
+		s, err = Open(crashDir, simOptions(next))
+		require.NoError(t, err)
+		v := openVolume(t, s, "v")
+		if err := v.ReadAt(ctx, make([]byte, BlockSize), 0); sync.fired {
+			require.ErrorIs(t, err, ErrFailed, "killed at step %d", step)
+			require.NoError(t, v.Close())
+			failed++
+		} else {
+			require.EqualValues(t, 2, firstByte(t, v, 0), "killed at step %d", step)
+			require.NoError(t, v.Close())
+		}
+		require.NoError(t, s.Close())
+	}
+	require.Positive(t, failed, "no sync has failed")
+}

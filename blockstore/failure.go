@@ -119,7 +119,9 @@ func (v *volume) failWith(f *failure) error {
 		return *v.failed.Load()
 	}
 	t := v.top.Load()
-	v.noteInRing(t.layer.id.lineage)
+	if r := v.ringInUse(); r != nil {
+		_ = r.noteFailed() // it is recorded, as a rule
+	}
 	t.lost.Store(f) // with what else changes meanwhile
 	known := &failure{failureRecord: f.failureRecord, blocks: t.unflushed()}
 	known.blocks.join(f.blocks)
@@ -129,16 +131,13 @@ func (v *volume) failWith(f *failure) error {
 	return err
 }
 
-// noteInRing marks the intent ring, which a recovery has closed already.
-func (v *volume) noteInRing(lineage uint64) {
-	if v.ring != nil {
-		_ = v.ring.noteFailed() // it is recorded, as a rule
-		return
+// ringInUse returns the intent ring, which is mapped: a mark in it needs no
+// system call, at which a process might be killed after the sync has failed.
+func (v *volume) ringInUse() *ring {
+	if v.ring == nil && v.recovering != nil {
+		return v.recovering.ring
 	}
-	if r, err := openRing(v.s.fs, v.s.ringPath(lineage)); err == nil {
-		_ = r.noteFailed()
-		_ = r.close()
-	}
+	return v.ring
 }
 
 // standFailed makes a volume that is opened one that failed before.

@@ -11,6 +11,8 @@ import (
 
 // recovery says what a failure means to a volume that is being put in order.
 type recovery struct {
+	// ring is what was left, for a failure to be noted in; nil if there is none.
+	ring *ring
 	// blocks that the ring's entries name. What else was changed before and is
 	// not synced is not known.
 	blocks unsyncedSet
@@ -46,14 +48,17 @@ func (v *volume) recover() error {
 	if err != nil {
 		return err
 	}
-	entries, ringErr, failed, err := v.intents(seq)
+	r, entries, ringErr, err := v.intents(seq)
+	if r != nil {
+		defer r.close()
+	}
 	if err != nil {
 		return fmt.Errorf("volume %q cannot be recovered: %w", v.entry.name, err)
 	}
 	// In another boot of the host the kernel holds nothing from before.
-	v.recovering = &recovery{blocks: v.named(entries), retry: powerLoss && mark.Boot != unknownBoot}
+	v.recovering = &recovery{ring: r, blocks: v.named(entries), retry: powerLoss && mark.Boot != unknownBoot}
 	defer func() { v.recovering = nil }()
-	if failed && !powerLoss {
+	if r != nil && r.failed && !powerLoss {
 		_ = v.fail(errors.New("an earlier process left word of it in the intent ring"))
 		return nil
 	}
@@ -100,22 +105,22 @@ func (v *volume) recover() error {
 	return nil
 }
 
-// intents returns the ring's entries newer than seq. lost says that there is
-// no ring that could have any: within one boot of the host it was there, and
-// somebody took it. failed says that it tells of a failed sync.
-func (v *volume) intents(seq uint64) (entries []intent, lost error, failed bool, err error) {
-	r, err := openRing(v.s.fs, v.s.ringPath(v.top.Load().layer.id.lineage))
+// intents returns the ring, which the caller closes, and its entries newer than
+// seq. lost says that there is no ring that could have any: within one boot of
+// the host it was there, and somebody took it.
+func (v *volume) intents(seq uint64) (r *ring, entries []intent, lost, err error) {
+	path := v.s.ringPath(v.top.Load().layer.id.lineage)
+	r, err = openRing(v.s.fs, path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrCorrupt) {
-		return nil, err, false, nil
+		return nil, nil, err, nil
 	}
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, nil, err
 	}
 	if entries, err = r.entries(seq); err != nil {
-		err = fmt.Errorf("intent ring %s: %w; mend its disk, or move the file away to go on without what was not flushed",
-			v.s.ringPath(v.top.Load().layer.id.lineage), err)
+		err = fmt.Errorf("intent ring %s: %w; mend its disk, or move the file away to go on without what was not flushed", path, err)
 	}
-	return entries, nil, r.failed, errors.Join(err, r.close())
+	return r, entries, nil, err
 }
 
 // named returns the blocks of the top that entries name.
