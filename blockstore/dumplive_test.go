@@ -85,11 +85,18 @@ func TestDumpInService(t *testing.T) {
 	}
 	c.end(t)
 	requireNoInstants(t, s)
-	last.Reset()
-	_, err = s.Dump(ctx, &last)
-	require.NoError(t, err)
-	require.NoError(t, s.Close())
-	require.Equal(t, string(dumped(t, dir)), last.String(), "the same as at rest")
+	for tries := 0; ; tries++ { // what is deleted may still be given back
+		last.Reset()
+		_, err = s.Dump(ctx, &last)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		atRest := string(dumped(t, dir))
+		if atRest == last.String() {
+			break
+		}
+		require.Less(t, tries, 20, "another at rest:\n%s", atRest)
+		s = openStore(t, dir)
+	}
 	r, err := RestoreDump(ctx, dir, testOptions(), bytes.NewReader(last.Bytes()), RestoreRequest{Apply: true})
 	require.NoError(t, err)
 	require.Empty(t, r.Missing)
