@@ -52,10 +52,11 @@ type absorber struct {
 }
 
 const (
-	// absorbStep bounds one step, in regions, and absorbBatch what it writes,
-	// in bytes.
+	// absorbStep bounds one step, in regions, absorbBatch what it writes, in
+	// bytes, and absorbTime what it punches.
 	absorbStep  = 1024
 	absorbBatch = 1 << 20
+	absorbTime  = 50 * time.Millisecond
 )
 
 // absorb removes a version or, where it is what a volume's top stands on,
@@ -188,7 +189,7 @@ func (a *absorber) step(regions []uint32) (done int, err error) {
 	a.b, a.live, a.recs, a.files = s.db.NewBatch(), map[uint32]int64{}, map[uint32]versionRecord{}, map[string]file{}
 	defer a.closeFiles()
 	shadows, err := a.shadows(regions)
-	for done = 0; err == nil && done < len(regions) && a.b.Len() < absorbBatch; done++ {
+	for done = 0; err == nil && done < len(regions) && a.b.Len() < absorbBatch && a.disk < absorbTime; done++ {
 		err = a.region(regions[done], shadows[done])
 	}
 	if err != nil || a.b.Empty() {

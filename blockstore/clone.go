@@ -197,6 +197,9 @@ func (d *doom) commit(kind, name, requestID string, put func(b *pebble.Batch), u
 	}
 	for _, g := range d.gone {
 		g.version.rec.State = versionDoomed
+		if g.version == g.lineage.tip() {
+			g.lineage.writable = false // not before: the reclaimer would take it for sealed
+		}
 		c.mu.doomed[g.lineage] = true
 	}
 	d.s.reclaim.wake()

@@ -2,8 +2,10 @@ package blockstore
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -158,4 +160,39 @@ func TestAFailedSyncOfARecovery(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	require.Positive(t, failed, "no sync has failed")
+}
+
+// TestATopStaysOneUntilItsEndIsDurable: what a volume stands on is not absorbed
+// into its top while a kill may still leave the volume.
+func TestATopStaysOneUntilItsEndIsDurable(t *testing.T) {
+	var next atomic.Pointer[func()] // before the next commit
+	o := testOptions()
+	o.reorder = func(b *pebble.Batch, commit func(*pebble.Batch) error) error {
+		if fn := next.Swap(nil); fn != nil {
+			(*fn)()
+		}
+		return commit(b)
+	}
+	s, err := Open(t.TempDir(), o)
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	d := openVolume(t, s, "v")
+	l := d.v.entry.lineage
+	require.NoError(t, d.WriteAt(ctx, block(1), 0, true))
+	_, err = s.CreateSnapshot(ctx, "v", SnapshotRequest{Name: "s"})
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	isTop := func() bool {
+		s.cat.mu.Lock()
+		defer s.cat.mu.Unlock()
+		return s.reclaim.isBase(l, l.versions[0])
+	}
+	require.True(t, isTop())
+	still := false
+	look := func() { still = isTop() }
+	next.Store(&look)
+	require.NoError(t, s.DeleteVolume(ctx, "v", ""))
+	require.True(t, still)
+	require.NoError(t, s.Close())
 }

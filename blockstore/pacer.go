@@ -41,9 +41,10 @@ const (
 	// slowCommit is what no commit is called slow below, and slowTimes how many
 	// times longer than in quiet a slow one takes. Written data is allowed
 	// commitRate bytes a second.
-	slowCommit = 20 * time.Millisecond
-	slowTimes  = 3
-	commitRate = 128 << 20
+	slowCommit  = 20 * time.Millisecond
+	slowTimes   = 3
+	commitRate  = 128 << 20
+	longestRest = time.Second
 	// quietAfter is how long the disk may be busy with what was let through last.
 	quietAfter = time.Second
 )
@@ -90,14 +91,14 @@ func (p *pacer) spend(ctx context.Context, n int64) error {
 }
 
 // rest is how long work that moves no data (punching holes) rests after a step
-// that took so long.
+// that took so long: no more than longestRest longer than it.
 func (p *pacer) rest(took time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	p.growLocked(now)
 	p.mu.last = now
-	return time.Duration(float64(took) / p.mu.share)
+	return min(time.Duration(float64(took)/p.mu.share), took+longestRest)
 }
 
 // limit returns how many bytes a second the background may take now; 0: no limit.

@@ -309,7 +309,7 @@ func (r *reclaimer) freeFile(path string) error {
 	defer f.Close()
 	step := int64(firstStep)
 	for off := int64(0); ; {
-		start, _, err := f.NextData(off)
+		start, end, err := f.NextData(off)
 		if err == io.EOF {
 			break
 		}
@@ -325,11 +325,13 @@ func (r *reclaimer) freeFile(path string) error {
 			return err
 		}
 		off = start + step
-		switch { // how much a range holds only its punch tells
-		case took < stepTime/2:
-			step = min(step*2, largestStep)
+		switch { // how much a range holds only its punch tells, unless it is one extent
 		case took > stepTime:
 			step = max(step/2, smallestStep)
+		case took < stepTime/2 && end-start >= step:
+			step = min(step*2, largestStep)
+		case took < stepTime/2:
+			step = min(step*2, firstStep)
 		}
 	}
 	return r.s.fs.Remove(path)
@@ -338,7 +340,11 @@ func (r *reclaimer) freeFile(path string) error {
 func (r *reclaimer) pause() error { return r.pauseFor(0) }
 
 // pauseFor rests as long as the last step took, or longer where it slowed down
-// commits of volumes.
+// commits of volumes, unless some wait for the room.
 func (r *reclaimer) pauseFor(took time.Duration) error {
-	return sleep(r.ctx, r.s.pacer.rest(max(took, stepPause)))
+	took = max(took, stepPause)
+	if r.s.space.waiters.Load() > 0 {
+		return sleep(r.ctx, took)
+	}
+	return sleep(r.ctx, r.s.pacer.rest(took))
 }

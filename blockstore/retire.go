@@ -51,7 +51,7 @@ func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
 	return d.commit("delete-volume", name, requestID, func(b *pebble.Batch) {
 		_ = b.Delete(nameKey(prefixVolume, name), nil)
 		deleteSnapshots(b, e.rec.ID)
-	}, func() { c.mu.volumes[name], e.lineage.writable = e, true })
+	}, func() { c.mu.volumes[name] = e })
 }
 
 // takeVolume reserves the name of a volume that nobody uses and takes it out of
@@ -89,9 +89,7 @@ func (c *catalogue) removeVolumeLocked(e *volumeEntry) doom {
 	for _, sn := range e.snapshots {
 		d.unnameLocked(sn.lineage, sn.version)
 	}
-	// Until the versions are doomed in memory too, nothing is reclaimed.
-	e.lineage.writable = false
-	return d
+	return d // the top stays one until that is durable
 }
 
 func deleteSnapshots(b *pebble.Batch, volumeID string) {
@@ -272,7 +270,7 @@ func (s *Store) removeRetired(e *volumeEntry, name, requestID string) error {
 	return d.commit("remove-retired", name, requestID, func(b *pebble.Batch) {
 		_ = b.Delete(nameKey(prefixRetired, e.rec.ID), nil)
 		deleteSnapshots(b, e.rec.ID)
-	}, func() { c.mu.retired[e.rec.ID], e.lineage.writable = e, true })
+	}, func() { c.mu.retired[e.rec.ID] = e })
 }
 
 // removeExpired removes the retired volumes whose time is over.

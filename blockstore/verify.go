@@ -143,6 +143,9 @@ func (c *verifier) each(ctx context.Context) error {
 		if err := cancelled(ctx); err != nil {
 			return err
 		}
+		if c.yield != nil && !c.learn { // something was found: there is no more to take
+			return nil
+		}
 		region := uint32(off >> regionShift)
 		n := min(RegionSize, c.view.size-off)
 		p, err := c.view.page(region)
