@@ -53,10 +53,11 @@ type absorber struct {
 
 const (
 	// absorbStep bounds one step, in regions, absorbBatch what it writes, in
-	// bytes, and absorbTime what it punches.
+	// bytes, absorbTime what it punches, and absorbFiles what it has open.
 	absorbStep  = 1024
 	absorbBatch = 1 << 20
 	absorbTime  = 50 * time.Millisecond
+	absorbFiles = 64
 )
 
 // absorb removes a version or, where it is what a volume's top stands on,
@@ -105,12 +106,16 @@ func (a *absorber) eachStep(fn func(regions []uint32) (done int, err error)) err
 }
 
 // findUnread tells that w has something else in the place of every block of v's
-// own file. Both are sealed, so that it stays true.
+// own file. Both are sealed, so that it stays true. On a full disk it does not
+// ask: a punch frees room before any commit, which may have none.
 func (a *absorber) findUnread() (bool, error) {
 	a.r.s.cat.mu.Lock()
 	live := a.v.rec.Live // of regions that were absorbed before
 	a.r.s.cat.mu.Unlock()
 	if a.after == nil || a.trim || live != 0 {
+		return false, nil
+	}
+	if free, _, l, err := a.r.s.space.host(); err != nil || free < l.reserve {
 		return false, nil
 	}
 	err := a.eachStep(func(regions []uint32) (int, error) {
@@ -342,6 +347,9 @@ func (a *absorber) punch(id layerID, off, length int64) error {
 		} else if err != nil {
 			return err
 		}
+		if len(a.files) == absorbFiles {
+			a.closeFiles()
+		}
 		a.files[path] = f
 	}
 	return a.busy(func() error { return f.Punch(at, length) })
@@ -351,6 +359,7 @@ func (a *absorber) closeFiles() {
 	for _, f := range a.files {
 		f.Close()
 	}
+	clear(a.files)
 }
 
 // putLive adds the changed counts to the batch.
