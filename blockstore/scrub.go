@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -271,7 +272,7 @@ func (p *scrubPass) plan(ctx context.Context) error {
 	}
 	total := int64(0)
 	err := c.s.scrubWalk(ctx, scrubPlace{}, func(u scrubUnit) error {
-		total += u.page.dataBytes()
+		total += u.bytes()
 		return nil
 	})
 	if err != nil {
@@ -284,7 +285,7 @@ func (p *scrubPass) plan(ctx context.Context) error {
 }
 
 func (p *scrubPass) unit(ctx context.Context, u scrubUnit) error {
-	c, n := p.c, u.page.dataBytes()
+	c, n := p.c, u.bytes()
 	if err := c.s.pacer.spend(ctx, n); err != nil {
 		return err
 	}
@@ -293,10 +294,9 @@ func (p *scrubPass) unit(ctx context.Context, u scrubUnit) error {
 		return err
 	}
 	var f *ScrubFinding
+	var incomplete error // not all disks of the finding are known
 	if reason != "" {
-		if f, err = c.finding(u, reason); err != nil {
-			return err
-		}
+		f, incomplete = c.finding(u, reason)
 		c.s.o.Logger.Error("scrub-mismatch: "+reason, "layer", f.Layer, "images", f.Images, "offset", f.Offset, "disks", f.Disks)
 	}
 	c.mu.Lock()
@@ -306,7 +306,7 @@ func (p *scrubPass) unit(ctx context.Context, u scrubUnit) error {
 		st.Compared += n
 	}
 	st.Cached = st.Cached || p.files.cached
-	st.Next = scrubPlace{u.id.lineage, u.id.version, u.region + 1}
+	st.Next = scrubPlace{u.id.lineage, u.id.version, u.next}
 	if f != nil && len(st.Findings) < maxScrubFindings {
 		st.Findings = append(st.Findings, *f)
 	} else if f != nil {
@@ -320,12 +320,15 @@ func (p *scrubPass) unit(ctx context.Context, u scrubUnit) error {
 	if save {
 		c.save()
 	}
-	return nil
+	return incomplete
 }
 
 // look reads a unit and says what is wrong with it. An error says that it could
 // not be looked at.
 func (p *scrubPass) look(u scrubUnit) (reason string, err error) {
+	if u.damage != nil {
+		return u.damage.Error(), nil
+	}
 	buf, off := p.buf[:u.length()], int64(u.region)<<regionShift
 	if err := p.files.readPage(u.page, buf, off); err != nil {
 		if isDamage(err) {
@@ -349,9 +352,11 @@ func mismatch(sum, want [sha256.Size]byte) string {
 func (c *scrubber) finding(u scrubUnit, reason string) (*ScrubFinding, error) {
 	disks, err := c.s.readersOf(u)
 	images := c.s.cat.imagesOf(u.id)
-	if u.page.zero() { // of data that the map does not know any more
+	if u.page == nil || u.page.zero() { // of data that the map does not know any more
 		for _, name := range images {
-			disks = append(disks, "image "+name)
+			if name = "image " + name; !slices.Contains(disks, name) {
+				disks = append(disks, name)
+			}
 		}
 	}
 	return &ScrubFinding{

@@ -3,11 +3,13 @@ package blockstore
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -300,4 +302,49 @@ func TestRotUnderThePageCache(t *testing.T) {
 		require.Len(t, report.Bad, 1)
 		require.EqualValues(t, RegionSize, report.Bad[0].Offset)
 	})
+}
+
+// TestScrubGoesOnAfterDamagedMetadata: a record that is damaged is found, and
+// keeps the scrub from nothing but what it describes.
+func TestScrubGoesOnAfterDamagedMetadata(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	readersHouse(t, s)
+	importBytes(t, s, "sums", randomBytes(RegionSize))
+	s.cat.mu.Lock()
+	base, child := s.cat.mu.images["base"].lineage.id, s.cat.mu.images["child"]
+	own := layerID{child.lineage.id, child.version.number}
+	other, sums := s.cat.mu.images["other"].lineage.id, s.cat.mu.images["sums"].lineage.id
+	s.cat.mu.Unlock()
+	before, err := s.touched(layerID{own.lineage, 1}, 0, 9)
+	require.NoError(t, err)
+	require.Equal(t, []uint32{1}, before)
+	damage := func(key []byte) { require.NoError(t, s.db.Set(key, []byte{0xff}, pebble.Sync)) }
+	damage(versionKey(prefixHash, layerID{base, 1}, 2))
+	damage(mapKey(other, 0, 1))
+	damage(mapKey(own.lineage, 1, 1)) // of the snapshot, which the image stands on
+	damage(versionKey(prefixHash, layerID{sums, 1}, regionProgress))
+	r := scrubbed(t, s)
+	require.Equal(t, ScrubDone, r.State, r.Error)
+	type place struct {
+		layer  layerID
+		offset int64
+	}
+	found := map[place][]string{}
+	for _, f := range r.Findings {
+		require.NotEmpty(t, f.Reason)
+		var id layerID
+		_, err := fmt.Sscanf(f.Layer, "%016x-%08x", &id.lineage, &id.version)
+		require.NoError(t, err)
+		found[place{id, f.Offset}] = f.Disks
+	}
+	want := map[place][]string{
+		{layerID{base, 1}, 2 * RegionSize}:    {"image base"},
+		{layerID{other, 1}, 0}:                {"image other"},
+		{layerID{own.lineage, 1}, RegionSize}: {"image child", "snapshot reads/then", "volume reads"},
+		{own, RegionSize}:                     {"image child", "volume reads"},
+		{layerID{sums, 1}, 0}:                 {"image sums"},
+	}
+	require.Equal(t, want, found)
+	require.EqualValues(t, 3*RegionSize, r.Compared, "two of base, and the last one of it as child has it")
+	require.EqualValues(t, 4*RegionSize, r.Done, "and what has lost its sums is read")
 }

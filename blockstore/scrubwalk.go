@@ -43,8 +43,18 @@ type scrubUnit struct {
 	id     layerID
 	size   int64 // of the version's disk
 	region uint32
-	page   *page
+	next   uint32             // where to go on after it
+	page   *page              // nil where the metadata is damaged, so that it cannot be read
 	sum    *[sha256.Size]byte // nil: nothing to compare with
+	damage error              // of the metadata
+}
+
+// bytes is how much there is to read of the unit.
+func (u scrubUnit) bytes() int64 {
+	if u.page == nil {
+		return 0
+	}
+	return u.page.dataBytes()
 }
 
 // length is how much of the disk the region has.
@@ -113,6 +123,13 @@ func (s *Store) scrubVersion(ctx context.Context, id layerID, first uint32, fn f
 	w := scrubVersion{s: s, view: d.image, id: id}
 	prefix := byte(prefixTouched)
 	summed, err := s.summedVersion(id)
+	if errors.Is(err, ErrCorrupt) { // then what its own records name is read
+		if first == 0 {
+			err = fn(scrubUnit{id: id, size: d.image.size, damage: err})
+		} else {
+			err = nil
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -131,6 +148,9 @@ func (s *Store) scrubVersion(ctx context.Context, id layerID, first uint32, fn f
 			return err
 		}
 		u, read, err := w.unit(region, summed)
+		if errors.Is(err, ErrCorrupt) { // one record: all others can be read
+			u.damage, u.page, u.sum, read, err = err, nil, nil, true, nil
+		}
 		if err != nil {
 			return err
 		}
@@ -177,7 +197,11 @@ func (s *Store) summedBelow(l *lineage, version uint32) (*ancestor, error) {
 	for up := 0; l != nil; up++ {
 		for _, number := range s.cat.versionsBelow(l, version) {
 			id := layerID{l.id, number}
-			if summed, err := s.summedVersion(id); summed || err != nil {
+			summed, err := s.summedVersion(id)
+			if errors.Is(err, ErrCorrupt) {
+				continue // its own scrub names it
+			}
+			if summed || err != nil {
 				return &ancestor{id, up}, err
 			}
 		}
@@ -214,7 +238,7 @@ type scrubVersion struct {
 
 // unit makes the unit of a region; read is false where another one reads it.
 func (w scrubVersion) unit(region uint32, summed bool) (u scrubUnit, read bool, err error) {
-	u = scrubUnit{id: w.id, size: w.view.size, region: region}
+	u = scrubUnit{id: w.id, size: w.view.size, region: region, next: region + 1}
 	c := newComposer()
 	defer c.release()
 	if !summed {
@@ -254,6 +278,9 @@ func (w scrubVersion) covered(region uint32, sum [sha256.Size]byte) (bool, error
 		return false, err
 	}
 	other, found, err := w.s.sumOf(w.below.layerID, region)
+	if errors.Is(err, ErrCorrupt) {
+		return false, nil // its own scrub names it
+	}
 	return found && other == sum, err
 }
 
@@ -274,12 +301,13 @@ func (s *Store) sourceOf(l *lineage, version, region uint32) (at ancestor, found
 
 // readersOf lists the disks that read blocks of a unit where it has them. Of a
 // volume it knows what was committed; one that has not been yet may have
-// shadowed the rest.
+// shadowed the rest. Of a unit whose metadata is damaged it lists those that
+// cannot be read for it.
 func (s *Store) readersOf(u scrubUnit) (names []string, err error) {
 	for _, d := range s.cat.disks() {
 		c := newComposer()
 		_, err := s.compose(c, d.lineage, u.region, d.version)
-		if err == nil && sharesBlocks(c, u.page) {
+		if err == nil && u.page != nil && sharesBlocks(c, u.page) || u.page == nil && errors.Is(err, ErrCorrupt) && d.standsOn(u.id) {
 			names = append(names, d.name)
 		}
 		c.release()
@@ -308,6 +336,16 @@ type namedVersion struct {
 	name    string
 	lineage *lineage
 	version uint32
+}
+
+// standsOn tells that a version is the disk's own or one below it.
+func (d namedVersion) standsOn(id layerID) bool {
+	for l, version := d.lineage, d.version; l != nil; l, version = l.parent, l.rec.ParentVersion {
+		if l.id == id.lineage {
+			return version >= id.version
+		}
+	}
+	return false
 }
 
 // disks lists all images, volumes, retired ones too, and snapshots.
