@@ -348,3 +348,29 @@ func TestScrubGoesOnAfterDamagedMetadata(t *testing.T) {
 	require.EqualValues(t, 3*RegionSize, r.Compared, "two of base, and the last one of it as child has it")
 	require.EqualValues(t, 4*RegionSize, r.Done, "and what has lost its sums is read")
 }
+
+// TestScrubLetsADeletedImageGo: it reads no more of it, and holds it no longer.
+func TestScrubLetsADeletedImageGo(t *testing.T) {
+	h := newHeldPacer(1000)
+	o := testOptions()
+	o.pacer = h.pacer
+	s, err := Open(t.TempDir(), o)
+	require.NoError(t, err)
+	defer finish(t, s)
+	data := make([]byte, 12*RegionSize)
+	for i := range 12 {
+		copy(data[i*RegionSize:], block(byte(i+1)))
+	}
+	importBytes(t, s, "img", data)
+	h.let.Store(1)
+	_, err = s.StartScrub(ctx)
+	require.NoError(t, err)
+	<-h.at
+	require.NoError(t, s.DeleteImage(ctx, "img", ""))
+	close(h.open)
+	r := scrubEnds(t, s)
+	require.Equal(t, ScrubDone, r.State, r.Error)
+	require.LessOrEqual(t, r.Done, int64(3*BlockSize), "what was under way")
+	require.Equal(t, r.Done, r.Total)
+	require.Empty(t, r.Findings)
+}

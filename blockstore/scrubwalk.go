@@ -113,7 +113,20 @@ func (s *Store) holdSealed(id layerID) (d *Disk) {
 	return s.openVersionLocked("scrub of layer "+layerDir(id), l, v)
 }
 
-// scrubVersion calls fn with the units of one version. It stays while it is read.
+// unwanted tells that nothing but the scrub holds a version that was deleted.
+func (c *catalogue) unwanted(id layerID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.mu.lineages[id.lineage]
+	if l == nil {
+		return true
+	}
+	v := l.at(id.version)
+	return v == nil || v.rec.State == versionDoomed && v.names == 0 && v.children == 0 && v.users == 1
+}
+
+// scrubVersion calls fn with the units of one version. It stays while it is
+// read, but is read no further once it was deleted.
 func (s *Store) scrubVersion(ctx context.Context, id layerID, first uint32, fn func(scrubUnit) error) error {
 	d := s.holdSealed(id)
 	if d == nil {
@@ -140,7 +153,7 @@ func (s *Store) scrubVersion(ctx context.Context, id layerID, first uint32, fn f
 		}
 	}
 	for next := first; ; {
-		if err := cancelled(ctx); err != nil {
+		if err := cancelled(ctx); err != nil || s.cat.unwanted(id) {
 			return err
 		}
 		region, found, err := s.nextOf(prefix, id, next)
