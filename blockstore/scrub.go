@@ -77,7 +77,7 @@ type scrubber struct {
 	mu   sync.Mutex
 	st   scrubState
 	quit context.CancelCauseFunc // of the one that runs; nil: none
-	done chan struct{}           // closed when it has ended
+	done chan struct{}           // of the last one: closed when it does nothing any more
 	// The rate is of this process: what was done before, and since when.
 	before    int64
 	since     time.Time
@@ -161,18 +161,22 @@ func (s *Store) CancelScrub(ctx context.Context) (ScrubReport, error) {
 // startLocked runs the scrub that stands in st, from where it is.
 func (c *scrubber) startLocked() {
 	ctx, quit := context.WithCancelCause(context.Background())
+	last := c.done
 	c.quit, c.done = quit, make(chan struct{})
 	c.before, c.since = c.st.Done, c.now()
-	go c.run(ctx, c.done)
+	go c.run(ctx, last, c.done)
 }
 
-// stop ends a scrub for the next open of the store to go on with.
+// stop ends a scrub for the next open of the store to go on with. It waits for
+// one that has come to its end by itself, too.
 func (c *scrubber) stop() {
 	c.mu.Lock()
 	quit, done := c.quit, c.done
 	c.mu.Unlock()
 	if quit != nil {
 		quit(errStopped)
+	}
+	if done != nil {
 		<-done
 	}
 }
@@ -195,8 +199,11 @@ func (c *scrubber) report() ScrubReport {
 	return r
 }
 
-func (c *scrubber) run(ctx context.Context, done chan struct{}) {
+func (c *scrubber) run(ctx context.Context, last, done chan struct{}) {
 	defer close(done)
+	if last != nil {
+		<-last // it may still keep how it has ended
+	}
 	p := scrubPass{c: c, files: newDirectFiles(c.s.fs), buf: alignedBuffer(RegionSize)}
 	defer p.files.close()
 	c.save()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -373,4 +374,22 @@ func TestScrubLetsADeletedImageGo(t *testing.T) {
 	require.LessOrEqual(t, r.Done, int64(3*BlockSize), "what was under way")
 	require.Equal(t, r.Done, r.Total)
 	require.Empty(t, r.Findings)
+}
+
+// TestAScrubThatEndsIsWaitedFor: by who closes the store, although it does not
+// run any more.
+func TestAScrubThatEndsIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &scrubber{done: make(chan struct{})}
+		stopped := false
+		go func() {
+			c.stop()
+			stopped = true
+		}()
+		synctest.Wait()
+		require.False(t, stopped, "it keeps how it has ended")
+		close(c.done)
+		synctest.Wait()
+		require.True(t, stopped)
+	})
 }
