@@ -123,10 +123,22 @@ func readOnlyFault(op, path string) error { return &os.PathError{Op: op, Path: p
 
 func (fs readOnlyFS) Create(path string) (file, error) { return nil, readOnlyFault("create", path) }
 
-func (fs readOnlyFS) Open(path string, _ bool) (file, error) {
+// Open presents a data file that is written to and of which a power loss left
+// nothing but the name as what it would be made: a hole of full length.
+func (fs readOnlyFS) Open(path string, write bool) (file, error) {
 	f, err := fs.hostFS.Open(path, false)
 	if err != nil {
 		return nil, err
+	}
+	if !write {
+		return readOnlyFile{f, path}, nil
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if size == 0 {
+		return emptyFile{readOnlyFile{f, path}}, nil
 	}
 	return readOnlyFile{f, path}, nil
 }
@@ -171,6 +183,21 @@ func (f readOnlyFile) Punch(int64, int64) error          { return readOnlyFault(
 func (f readOnlyFile) Truncate(int64) error              { return readOnlyFault("truncate", f.path) }
 func (f readOnlyFile) Datasync() error                   { return readOnlyFault("fdatasync", f.path) }
 func (f readOnlyFile) StartWriteback(int64, int64) error { return readOnlyFault("write", f.path) }
+
+// emptyFile is a file of length zero that reads as one of full length.
+type emptyFile struct{ readOnlyFile }
+
+func (emptyFile) Size() (int64, error) { return segmentSize, nil }
+
+func (emptyFile) ReadAt(p []byte, _ int64) error {
+	clear(p)
+	return nil
+}
+
+func (emptyFile) TryReadAt(p []byte, _ int64) bool {
+	clear(p)
+	return true
+}
 
 // readOnlyVFS is readOnlyFS for Pebble, which has a lock of its own that it
 // would make or write.

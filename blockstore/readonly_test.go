@@ -260,3 +260,30 @@ func TestReadOnlyWithoutAFile(t *testing.T) {
 	require.NoError(t, d.Close())
 	require.NoError(t, s.Close())
 }
+
+// TestReadOnlyWithAnEmptyFile: a power loss has left the name of a data file
+// that was never committed, and nothing of its length.
+func TestReadOnlyWithAnEmptyFile(t *testing.T) {
+	dir := t.TempDir()
+	o := testOptions()
+	o.CommitInterval = time.Hour
+	s, err := Open(dir, o)
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 64 << 20})
+	require.NoError(t, err)
+	d := openVolume(t, s, "v")
+	writeAt(t, d, block(5), 0) // in the ring only
+	file := filepath.Join(s.layersDir(), layerDir(d.v.top.Load().layer.id), "000000")
+	s.kill()
+	require.NoError(t, d.v.ring.close())
+	require.NoError(t, os.Truncate(file, 0))
+	before := treeHash(t, dir)
+
+	s = openReadOnly(t, dir)
+	d = openVolume(t, s, "v")
+	require.Zero(t, firstByte(t, d, 0))
+	require.Zero(t, firstByte(t, d, 40<<20))
+	require.NoError(t, d.Close())
+	require.NoError(t, s.Close())
+	require.Equal(t, before, treeHash(t, dir))
+}
