@@ -38,7 +38,7 @@ type Stats struct {
 	Free    int64         `json:"free"` // of the host's file system
 	Total   int64         `json:"total"`
 	Stalled int           `json:"stalled"` // writes that wait for space or a quota
-	Failed  bool          `json:"failed"`  // it takes no more changes
+	Failed  bool          `json:"failed"`  // it takes no more changes, since a commit failed
 	Pebble  MetadataStats `json:"metadata"`
 }
 
@@ -129,7 +129,7 @@ func (s *Store) Stats(context.Context) (Stats, error) {
 		Since: n.since, Writes: n.writes.Load(), WrittenBytes: n.bytes.Load(),
 		Flushes: n.flush.get(), Commits: n.commit.get(), MetadataCommits: n.metadataCommit.get(), MetadataBatches: n.batches.Load(),
 		MapBytes: s.pages.bytes.Load(), MapBudget: s.pages.budget, OpenFiles: s.files.count(), FileLimit: s.files.limit,
-		Free: free, Total: total, Stalled: int(s.space.waiters.Load()), Failed: s.usable() != nil,
+		Free: free, Total: total, Stalled: int(s.space.waiters.Load()), Failed: s.failed.isGiven(),
 	}
 	s.cat.countOpen(&st)
 	if st.Failed { // Pebble may stand still, with its locks

@@ -72,3 +72,16 @@ func TestTimingBuckets(t *testing.T) {
 	require.Equal(t, time.Microsecond<<timingBuckets, got.Quantile(1))
 	require.Zero(t, new(Timing).Quantile(0.99))
 }
+
+// TestStatsOfAStoreThatIsOnlyRead: it takes no changes on purpose, and has not
+// failed.
+func TestStatsOfAStoreThatIsOnlyRead(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, openStore(t, dir).Close())
+	s := openReadOnly(t, dir)
+	st, err := s.Stats(ctx)
+	require.NoError(t, err)
+	require.False(t, st.Failed)
+	require.Positive(t, st.Pebble.DiskBytes)
+	require.NoError(t, s.Close())
+}
