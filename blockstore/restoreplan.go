@@ -56,10 +56,27 @@ func (s *offline) carryOut(p restorePlan) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(s.Store, map[string][]byte{s.planPath(): append(b, '\n')}, s.planPath()); err != nil {
+	err = writeSynced(s.Store, map[string][]byte{s.planPath(): append(b, '\n')}, s.planPath())
+	if err == nil {
+		err = s.finish(p)
+	}
+	return s.explainPlan(err)
+}
+
+// explainPlan adds to the error of a restore whose plan stands what comes of it.
+func (s *offline) explainPlan(err error) error {
+	if err == nil {
+		return nil
+	}
+	names, listErr := s.fs.List(s.dir)
+	if listErr != nil || !slices.Contains(names, filepath.Base(s.planPath())) {
 		return err
 	}
-	return s.finish(p)
+	giveUp := ""
+	if slices.Contains(names, "meta") && slices.Contains(names, filepath.Base(s.freshMeta())) { // nothing was moved yet
+		giveUp = "; to give it up, remove " + s.planPath() + " before that"
+	}
+	return fmt.Errorf("the restore is under way, and the next open of the store finishes it%s: %w", giveUp, err)
 }
 
 // finishRestore brings a restore that was cut off to its end, if its plan
@@ -169,7 +186,7 @@ func (s *offline) finish(p restorePlan) error {
 			return err
 		}
 	} else if !slices.Contains(names, "meta") {
-		return errf(ErrCorrupt, "%s is gone, which was to become the metadata: run the restore again", s.freshMeta())
+		return errf(ErrCorrupt, "%s is gone, which was to become the metadata: remove %s and run the restore again", s.freshMeta(), s.planPath())
 	}
 	if err := s.fs.Remove(s.planPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -261,6 +262,10 @@ func TestABadPlanIsRefused(t *testing.T) {
 	_, err := Open(dir, testOptions())
 	require.ErrorIs(t, err, ErrCorrupt)
 	require.ErrorContains(t, err, "run the restore again")
+	require.NoError(t, os.Remove(filepath.Join(dir, "restoring")))
+	report, err := RestoreCheckpoint(ctx, dir, testOptions(), RestoreRequest{Checkpoint: "latest", Apply: true, AcceptMissing: true})
+	require.NoError(t, err)
+	require.True(t, report.Done, "as it says")
 }
 
 // TestAPlanThatTheDiskRefuses is carried out when the disk allows it.
@@ -281,6 +286,12 @@ func TestAPlanThatTheDiskRefuses(t *testing.T) {
 				}
 				fired++
 				disk.heal()
+				if names, _ := (simFS{disk}).List(crashDir); err != nil && slices.Contains(names, "restoring") {
+					require.ErrorContains(t, err, "the next open of the store finishes it")
+					require.ErrorIs(t, err, unix.ENOSPC)
+					require.True(t, requireOneOfBoth(t, disk, below), "as it says")
+					continue
+				}
 				require.True(t, requireOneOfBoth(t, disk, below) || err != nil)
 			}
 		}
