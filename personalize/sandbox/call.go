@@ -56,10 +56,10 @@ func (c *Cell) call(ctx context.Context, r request) ([]string, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	defer func() { <-c.turn }()
 	stop := context.AfterFunc(ctx, c.Kill)
 	defer stop()
 	m, inputErr, err := c.exchange(r)
+	<-c.turn // explain waits for run, and run may wait for the turn
 	if err != nil {
 		if !errors.Is(err, errEnded) {
 			c.Kill()
@@ -79,21 +79,42 @@ func (c *Cell) call(ctx context.Context, r request) ([]string, error) {
 // for the other for ever. A failed input leaves the two in step.
 func (c *Cell) exchange(r request) (m wire.Message, inputErr, err error) {
 	var both errgroup.Group
+	sent := make(chan struct{})
 	both.Go(func() (err error) {
+		defer close(sent)
 		err = c.link.sendMessage(wire.Message{Code: uint16(r.op), Args: r.args})
 		if err == nil && r.input != nil {
 			inputErr, err = c.sendInput(r.input)
 		}
 		return err
 	})
-	both.Go(func() (err error) {
-		if m, err = c.receiveResult(r); err != nil && err != errEnded {
+	var broken error
+	both.Go(func() error {
+		if m, broken = c.receiveResult(r); broken == nil {
+			broken = c.awaitSent(sent)
+		}
+		if broken != nil && broken != errEnded {
 			c.Kill() // lets the other side go
 		}
-		return err
+		return broken
 	})
-	err = both.Wait()
+	if err = both.Wait(); broken != nil {
+		err = broken
+	}
 	return m, inputErr, err
+}
+
+// awaitSent comes after the result, which ends what the guest may send. A frame
+// that nobody took would keep its Acks from the sender.
+func (c *Cell) awaitSent(sent <-chan struct{}) error {
+	select {
+	case <-sent:
+		return nil
+	case <-c.link.ended:
+		return nil // the sender knows
+	case f := <-c.link.frames:
+		return fmt.Errorf("%w: kind %d after the result", wire.ErrProtocol, f.Kind)
+	}
 }
 
 // sendInput sends until the input ends or fails; err is the link's.

@@ -167,6 +167,7 @@ func (c *Cell) run(toGuest, fromGuest *os.File) {
 	c.err = c.process.Wait()
 	c.cancel(errKilled)
 	_ = toGuest.Close()
+	c.link.end(errKilled) // its Acks may lie behind a frame that nobody takes
 	select {
 	case <-received: // the last frames were in the pipe
 	case c.turn <- struct{}{}: // no call is there to take them

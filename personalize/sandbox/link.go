@@ -40,12 +40,19 @@ func newLink(out io.Writer) *link {
 // guest back. stop ends that.
 func (l *link) receive(in io.Reader, stop <-chan struct{}) error {
 	err := l.receiveAll(in, stop)
-	l.mu.Lock()
-	l.err = err
-	l.room.Broadcast()
-	l.mu.Unlock()
+	l.end(err)
 	close(l.ended)
 	return err
+}
+
+// end lets a sender go that waits for Acks. The first cause stays.
+func (l *link) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+	l.room.Broadcast()
 }
 
 func (l *link) receiveAll(in io.Reader, stop <-chan struct{}) error {
