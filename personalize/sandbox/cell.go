@@ -42,7 +42,8 @@ const (
 
 	defaultMemory = 128 << 20
 
-	// lastWords is how long a kernel may take to end after its line has.
+	// lastWords is how long a kernel may take to end after its line has, or after
+	// its guest said that it would.
 	lastWords = 10 * time.Second
 
 	defaultBoot = 2 * time.Minute
@@ -60,6 +61,7 @@ type Cell struct {
 	turn    chan struct{} // held by the open call
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+	last    time.Duration // lastWords
 	done    chan struct{} // closed when nothing of the cell is left
 	err     error         // set before done is closed: how the kernel ended
 
@@ -122,7 +124,7 @@ func launch(ctx context.Context, cfg Config) (*Cell, error) {
 		return nil, err
 	}
 	defer fromGuest.w.Close()
-	c := &Cell{cfg: cfg, link: newLink(toGuest.w), turn: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Cell{cfg: cfg, link: newLink(toGuest.w), turn: make(chan struct{}, 1), last: lastWords, done: make(chan struct{})}
 	c.link.expect(cfg.ReadOnly)
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.console = &console{panicked: func() { c.cancel(errPanicked) }}
@@ -160,7 +162,7 @@ func (c *Cell) run(toGuest, fromGuest *os.File) {
 			c.Kill()
 		}
 		// Without the line the kernel is of no use, if it is not about to end.
-		timer := time.AfterFunc(lastWords, c.Kill)
+		timer := time.AfterFunc(c.last, c.Kill)
 		<-c.process.Done()
 		timer.Stop()
 	}()
@@ -235,6 +237,8 @@ func (c *Cell) Close(ctx context.Context) error {
 		_ = c.Wait()
 		return err
 	}
+	timer := time.AfterFunc(c.last, c.Kill)
+	defer timer.Stop()
 	select {
 	case <-c.done:
 	case <-ctx.Done():

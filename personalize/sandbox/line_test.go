@@ -24,7 +24,7 @@ func fakeCell(t *testing.T, guest func(in, out *os.File)) *Cell {
 	require.NoError(t, err)
 	fromGuest, err := openPair()
 	require.NoError(t, err)
-	c := &Cell{link: newLink(toGuest.w), console: &console{}, turn: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Cell{link: newLink(toGuest.w), console: &console{}, turn: make(chan struct{}, 1), last: time.Millisecond, done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(t.Context())
 	c.process, err = jail.Start(c.ctx, jail.Spec{Path: sleep, Args: []string{"1000"}, Binds: binds, Profile: jail.Script()})
 	require.NoError(t, err)
@@ -102,4 +102,15 @@ func TestNoAcks(t *testing.T) {
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Error(t, within(t, c.Wait))
+}
+
+// TestNoPowerOff: a guest that says it powers off, and does not, is killed.
+func TestNoPowerOff(t *testing.T) {
+	b := answer(t).Append(nil)
+	c := fakeCell(t, func(in, out *os.File) {
+		_, _ = wire.ReadFrame(in, wire.MaxToGuest)
+		_, _ = out.Write(b)
+	})
+	err := within(t, func() error { return c.Close(t.Context()) })
+	require.ErrorContains(t, err, "did not end in order")
 }
