@@ -189,6 +189,14 @@ func TestPrivilegedCallsFail(t *testing.T) {
 	})
 }
 
+// TestNobodySyncsTheHost: sync(2) reaches all file systems, those of others too.
+func TestNobodySyncsTheHost(t *testing.T) {
+	for _, profile := range []Profile{ImageTool(), Script(), UserModeLinux(true)} {
+		assert.NotContains(t, profile.Calls, "sync")
+		assert.Contains(t, profile.Calls, "fsync")
+	}
+}
+
 func TestFilteredCloneMakesNoNamespace(t *testing.T) {
 	r := runSpec(t, helperSpec(t, "clone"))
 	require.NoError(t, r.err)

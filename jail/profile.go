@@ -10,7 +10,8 @@ import (
 // Calls by purpose. On none of the lists: mount and its kin, unshare, setns,
 // personality, bpf, keyctl, add_key, io_uring_*, userfaultfd, perf_event_open,
 // kexec, module loading, open_by_handle_at, name_to_handle_at, quotactl, swap,
-// acct, clock setting, iopl, process_vm_*, pidfd_getfd, setuid and its kin.
+// acct, sync (of all file systems of the host), clock setting, iopl, process_vm_*,
+// pidfd_getfd, setuid and its kin.
 const (
 	fileCalls = `read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2
 		open openat close close_range lseek fstat stat lstat newfstatat statx statfs fstatfs
@@ -41,7 +42,7 @@ const (
 
 	treeCalls = `mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
 		chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown utime utimes utimensat futimesat truncate mknod mknodat
-		creat sync syncfs inotify_init1 inotify_add_watch inotify_rm_watch
+		creat syncfs inotify_init1 inotify_add_watch inotify_rm_watch
 		getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr`
 
 	umlCalls = `modify_ldt set_thread_area get_thread_area memfd_create mlockall`
