@@ -68,11 +68,26 @@ func isAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP)
 }
 
-// rows makes a call whose output is rows of fields, each with a NUL behind it.
-func (c *Cell) rows(ctx context.Context, op wire.Op, columns int, args ...string) ([]string, error) {
+// Bounds of lists: a disk has many files, and little of all else.
+const (
+	mostRows     = 1024
+	mostNames    = 256 << 10
+	mostRowBytes = 1 << 20
+)
+
+// rows makes a call whose output is at most so many rows of fields, each with a NUL
+// behind it.
+func (c *Cell) rows(ctx context.Context, op wire.Op, most, columns int, args ...string) ([]string, error) {
 	var out bytes.Buffer
-	if _, err := c.call(ctx, request{op: op, args: args, output: &out}); err != nil {
+	r := request{op: op, args: args, output: &out}
+	if most <= mostRows {
+		r.limit = mostRowBytes
+	}
+	if _, err := c.call(ctx, r); err != nil {
 		return nil, err
+	}
+	if bytes.Count(out.Bytes(), []byte{0}) > most*columns {
+		return nil, fmt.Errorf("%v: %w: more than %d rows", op, ErrTooLong, most)
 	}
 	if out.Len() == 0 {
 		return nil, nil

@@ -18,7 +18,7 @@ type Device struct {
 
 // Devices lists the disk and its partitions, the disk first.
 func (c *Cell) Devices(ctx context.Context) ([]Device, error) {
-	fields, err := c.rows(ctx, wire.OpDevices, 2)
+	fields, err := c.rows(ctx, wire.OpDevices, mostRows, 2)
 	var list []Device
 	n := numbers{err: err}
 	for ; len(fields) > 0; fields = fields[2:] {
@@ -39,7 +39,7 @@ type Filesystem struct {
 
 // Filesystems lists them. Logical volumes are activated for it.
 func (c *Cell) Filesystems(ctx context.Context) ([]Filesystem, error) {
-	fields, err := c.rows(ctx, wire.OpFilesystems, 5)
+	fields, err := c.rows(ctx, wire.OpFilesystems, mostRows, 5)
 	var list []Filesystem
 	n := numbers{err: err}
 	for ; len(fields) > 0; fields = fields[5:] {
@@ -80,7 +80,7 @@ type Mounted struct{ Device, Dir, Type string }
 
 // Mounts lists what is mounted, the first one first.
 func (c *Cell) Mounts(ctx context.Context) ([]Mounted, error) {
-	fields, err := c.rows(ctx, wire.OpMounts, 3)
+	fields, err := c.rows(ctx, wire.OpMounts, mostRows, 3)
 	var list []Mounted
 	for ; len(fields) > 0; fields = fields[3:] {
 		list = append(list, Mounted{fields[0], fields[1], fields[2]})

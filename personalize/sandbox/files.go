@@ -209,7 +209,7 @@ func (c *Cell) Walk(ctx context.Context, dir string) ([]Entry, error) {
 }
 
 func (c *Cell) entries(ctx context.Context, op wire.Op, dir string) ([]Entry, error) {
-	fields, err := c.rows(ctx, op, 2, dir)
+	fields, err := c.rows(ctx, op, mostNames, 2, dir)
 	var list []Entry
 	for ; len(fields) > 0; fields = fields[2:] {
 		list = append(list, Entry{fields[0], fields[1]})
@@ -219,7 +219,7 @@ func (c *Cell) entries(ctx context.Context, op wire.Op, dir string) ([]Entry, er
 
 // Glob lists the paths that match a shell's pattern, sorted.
 func (c *Cell) Glob(ctx context.Context, pattern string) ([]string, error) {
-	return c.rows(ctx, wire.OpGlob, 1, pattern)
+	return c.rows(ctx, wire.OpGlob, mostNames, 1, pattern)
 }
 
 // Getxattr returns an extended attribute.
@@ -234,5 +234,5 @@ func (c *Cell) Setxattr(ctx context.Context, path, name, value string) error {
 
 // Listxattr names the attributes of a file.
 func (c *Cell) Listxattr(ctx context.Context, path string) ([]string, error) {
-	return c.rows(ctx, wire.OpListXattr, 1, path)
+	return c.rows(ctx, wire.OpListXattr, mostRows, 1, path)
 }

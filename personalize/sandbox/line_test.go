@@ -114,3 +114,27 @@ func TestNoPowerOff(t *testing.T) {
 	err := within(t, func() error { return c.Close(t.Context()) })
 	require.ErrorContains(t, err, "did not end in order")
 }
+
+// TestTooManyRows: a list is refused before it is taken apart.
+func TestTooManyRows(t *testing.T) {
+	b := answer(t).Append(nil)
+	c := fakeCell(t, func(in, out *os.File) {
+		for range 2 {
+			_, _ = wire.ReadFrame(in, wire.MaxToGuest)
+			_, _ = out.Write(append(wire.Frame{Kind: wire.Data, Payload: make([]byte, 2*mostRows+2)}.Append(nil), b...))
+		}
+		_, _ = wire.ReadFrame(in, wire.MaxToGuest)
+		for range mostRowBytes/wire.MaxFromGuest + 1 {
+			_, _ = out.Write(wire.Frame{Kind: wire.Data, Payload: make([]byte, wire.MaxFromGuest)}.Append(nil))
+		}
+	})
+	_, err := c.Devices(t.Context())
+	require.ErrorIs(t, err, ErrTooLong)
+	require.ErrorContains(t, err, "more than 1024 rows")
+	list, err := c.List(t.Context(), "/")
+	require.NoError(t, err)
+	require.Len(t, list, mostRows+1)
+	_, err = c.Filesystems(t.Context())
+	require.ErrorIs(t, err, ErrTooLong)
+	require.Error(t, within(t, c.Wait))
+}
