@@ -138,3 +138,13 @@ func TestTooManyRows(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooLong)
 	require.Error(t, within(t, c.Wait))
 }
+
+// TestOtherVersion: a guest of another build is told of.
+func TestOtherVersion(t *testing.T) {
+	c := fakeCell(t, func(_, out *os.File) {
+		_, _ = out.Write(wire.Frame{Kind: wire.Hello, Payload: wire.Number(wire.Version + 1)}.Append(nil))
+	})
+	err := within(t, func() error { return c.awaitBoot(Config{}.withDefaults()) })
+	require.ErrorIs(t, err, ErrBoot)
+	require.ErrorContains(t, err, "install both from one build")
+}

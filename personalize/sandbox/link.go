@@ -89,7 +89,7 @@ func (l *link) greeted(f wire.Frame) error {
 		return err
 	}
 	if version != wire.Version {
-		return fmt.Errorf("the tool root's goldstream-guest speaks version %d and this program version %d: install both from one build, then run 'goldstream sandbox prepare'", version, wire.Version)
+		return fmt.Errorf("%w: the tool root's goldstream-guest speaks version %d and this program version %d: install both from one build, then run 'goldstream sandbox prepare'", wire.ErrProtocol, version, wire.Version)
 	}
 	return once(l.hello, "hello")
 }
