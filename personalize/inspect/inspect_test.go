@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,4 +130,14 @@ func TestWordsOfDisks(t *testing.T) {
 		require.Equal(t, want, resolve(spec, all), spec)
 	}
 	require.Equal(t, map[string]string{"A": "b c", "D": "e?"}, assignments("A=\"b c\"\n#X=y\nD='e\a'\nnothing\n"))
+}
+
+// TestVersions: what the guest lists is no kernel unless it is one by its path.
+func TestVersions(t *testing.T) {
+	long := strings.Repeat("x", mostName+1)
+	require.Equal(t, []string{"6.1", "5.10"}, versions([]string{
+		"/boot/vmlinuz-5.10", "/boot/vmlinuz-6.1", "/boot/vmlinuz-6.1-rescue", "/boot/vmlinuz-", "/boot/vmlinuz-a/b",
+		"/etc/x\nkernel 1.0/vmlinuz-7.0", "/boot/vmlinuz-8\n9", "/boot/vmlinuz-" + long, "",
+	}))
+	require.Len(t, versions(slices.Repeat([]string{"/boot/vmlinuz-1"}, 1000)), mostKernels)
 }

@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 	"unicode"
@@ -13,26 +12,37 @@ import (
 // mostKernels bounds how many a disk is believed to have.
 const mostKernels = 64
 
+const kernelPrefix = "/boot/vmlinuz-"
+
 // kernels lists what is installed, the newest version by name first.
 func kernels(ctx context.Context, c *sandbox.Cell) ([]Kernel, error) {
-	found, err := c.Glob(ctx, "/boot/vmlinuz-*")
+	found, err := c.Glob(ctx, kernelPrefix+"*")
 	if err != nil {
 		return nil, err
 	}
-	slices.Reverse(found)
 	list := []Kernel{}
-	for _, p := range found {
-		version := strings.TrimPrefix(path.Base(p), "vmlinuz-")
-		if strings.Contains(version, "rescue") || clean(version) != version || len(list) == mostKernels {
-			continue
-		}
-		k := Kernel{Version: version, Path: p}
+	for _, version := range versions(found) {
+		k := Kernel{Version: version, Path: kernelPrefix + version}
 		if err := complete(ctx, c, &k); err != nil {
 			return nil, err
 		}
 		list = append(list, k)
 	}
 	return list, nil
+}
+
+// versions names the kernels among paths that came from the guest.
+func versions(paths []string) (list []string) {
+	for _, p := range slices.Backward(paths) {
+		version, is := strings.CutPrefix(p, kernelPrefix)
+		if !is || version == "" || strings.ContainsRune(version, '/') || strings.Contains(version, "rescue") || clean(version) != version {
+			continue
+		}
+		if list = append(list, version); len(list) == mostKernels {
+			break
+		}
+	}
+	return list
 }
 
 // complete looks for what a kernel needs to boot from the network.

@@ -75,3 +75,13 @@ func printable(s string) string {
 		return r
 	}, s)
 }
+
+// field is printable, for what has one line: a name, a label, a type.
+func field(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -22,7 +22,7 @@ func (c *Cell) Devices(ctx context.Context) ([]Device, error) {
 	var list []Device
 	n := numbers{err: err}
 	for ; len(fields) > 0; fields = fields[2:] {
-		list = append(list, Device{Path: fields[0], Size: int64(n.parse(fields[1], 10))})
+		list = append(list, Device{Path: field(fields[0]), Size: int64(n.parse(fields[1], 10))})
 	}
 	return list, n.err
 }
@@ -44,7 +44,7 @@ func (c *Cell) Filesystems(ctx context.Context) ([]Filesystem, error) {
 	n := numbers{err: err}
 	for ; len(fields) > 0; fields = fields[5:] {
 		list = append(list, Filesystem{
-			Device: printable(fields[0]), Type: printable(fields[1]), Label: printable(fields[2]), UUID: printable(fields[3]),
+			Device: field(fields[0]), Type: field(fields[1]), Label: field(fields[2]), UUID: field(fields[3]),
 			Size: int64(n.parse(fields[4], 10)),
 		})
 	}
@@ -83,7 +83,7 @@ func (c *Cell) Mounts(ctx context.Context) ([]Mounted, error) {
 	fields, err := c.rows(ctx, wire.OpMounts, mostRows, 3)
 	var list []Mounted
 	for ; len(fields) > 0; fields = fields[3:] {
-		list = append(list, Mounted{fields[0], fields[1], fields[2]})
+		list = append(list, Mounted{field(fields[0]), fields[1], field(fields[2])})
 	}
 	return list, err
 }

@@ -148,3 +148,17 @@ func TestOtherVersion(t *testing.T) {
 	require.ErrorIs(t, err, ErrBoot)
 	require.ErrorContains(t, err, "install both from one build")
 }
+
+// TestForgedLines: a label has one line, whatever it holds.
+func TestForgedLines(t *testing.T) {
+	text := "/dev/sda1\x00ext4\x00root\nnote\tforged\r\x1b\x00u\nid\x004096\x00"
+	b := wire.Frame{Kind: wire.Data, Payload: []byte(text)}.Append(nil)
+	b = answer(t).Append(b)
+	c := fakeCell(t, func(in, out *os.File) {
+		_, _ = wire.ReadFrame(in, wire.MaxToGuest)
+		_, _ = out.Write(b)
+	})
+	list, err := c.Filesystems(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []Filesystem{{Device: "/dev/sda1", Type: "ext4", Label: "root?note?forged??", UUID: "u?id", Size: 4096}}, list)
+}
