@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"goldstream/jail"
 )
 
@@ -31,6 +33,7 @@ type Tools struct {
 const (
 	imagePrefix = "tools-"
 	imageSuffix = ".ext4"
+	workPrefix  = "making-"
 	makeTimeout = 5 * time.Minute
 )
 
@@ -70,7 +73,12 @@ func Prepare(ctx context.Context, o Options) (Tools, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return t, err
 	}
-	work, err := os.MkdirTemp(o.Dir, "making-")
+	lock, err := sweep(o.Dir)
+	if err != nil {
+		return t, err
+	}
+	defer lock.Close()
+	work, err := os.MkdirTemp(o.Dir, workPrefix)
 	if err != nil {
 		return t, err
 	}
@@ -119,6 +127,44 @@ func plan(ctx context.Context, o Options) (Tools, []toolFile, error) {
 	}
 	t.Image = filepath.Join(o.Dir, imagePrefix+t.Digest+imageSuffix)
 	return t, files, nil
+}
+
+// sweep removes what a Prepare left that was cut off, unless another one is at
+// work. The directory it returns is locked until it is closed: so it stays.
+func sweep(dir string) (lock *os.File, err error) {
+	if lock, err = os.Open(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = lock.Close()
+		}
+	}()
+	if err := flock(lock, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		list, err := filepath.Glob(filepath.Join(dir, workPrefix+"*"))
+		if err != nil {
+			return nil, err
+		}
+		for _, left := range list {
+			if err := os.RemoveAll(left); err != nil {
+				return nil, err
+			}
+		}
+	} else if err != unix.EWOULDBLOCK {
+		return nil, fmt.Errorf("locking %s: %w", dir, err)
+	}
+	if err := flock(lock, unix.LOCK_SH); err != nil {
+		return nil, fmt.Errorf("locking %s: %w", dir, err)
+	}
+	return lock, nil
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 func removeOthers(dir, keep string) error {

@@ -18,6 +18,7 @@ func TestPrepare(t *testing.T) {
 	require.NoError(t, err)
 	o := testOptions(t.TempDir())
 	o.Guest = writeFile(t, "one build")
+	require.NoError(t, os.MkdirAll(filepath.Join(o.Dir, "making-1", "root"), 0o755)) // was cut off
 	_, err = Find(t.Context(), o)
 	require.ErrorIs(t, err, ErrNotPrepared)
 	one, err := Prepare(t.Context(), o)
@@ -41,6 +42,32 @@ func TestPrepare(t *testing.T) {
 	require.Equal(t, "another", string(out))
 	fsck, err := exec.Command("e2fsck", "-fn", two.Image).CombinedOutput()
 	require.NoError(t, err, "%s", fsck)
+}
+
+// TestSweep: what a Prepare left is removed by the next one, and nothing that one
+// still works on.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, "making-1", "root")
+	require.NoError(t, os.MkdirAll(left, 0o755))
+	image := filepath.Join(dir, imagePrefix+"1"+imageSuffix)
+	require.NoError(t, os.WriteFile(image, nil, 0o600))
+	one, err := sweep(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Base(image)}, entries(t, dir))
+	require.NoError(t, os.MkdirAll(left, 0o755))
+	two, err := sweep(dir)
+	require.NoError(t, err)
+	require.NoError(t, one.Close())
+	three, err := sweep(dir)
+	require.NoError(t, err)
+	require.DirExists(t, left)
+	require.NoError(t, two.Close())
+	require.NoError(t, three.Close())
+	last, err := sweep(dir)
+	require.NoError(t, err)
+	require.NoError(t, last.Close())
+	require.NoDirExists(t, left)
 }
 
 func TestMissingParts(t *testing.T) {
