@@ -151,3 +151,54 @@ func TestWrongDocuments(t *testing.T) {
 	_, err := ReadDocuments("f", os.NewFile(^uintptr(0), "closed"))
 	require.Error(t, err)
 }
+
+// TestProblemsHideSecrets has each problem that quotes the script, with a
+// password in what it quotes.
+func TestProblemsHideSecrets(t *testing.T) {
+	for _, row := range []struct{ script, value, want string }{
+		{"@Pw@ x", "hunter2", `unknown command "********": 'gold`},
+		{"x@Pw@", "hunter2", `unknown command "********": 'gold`},
+		{"glob @Pw@ x", "hunter2", `unknown command "********": 'gold`},
+		{"@Pw@ /hunter2", "mk-dir", `unknown command "********": 'gold`},
+		{"@Pw@ x", "mkdir", `the command "********" cannot have these arguments`},
+		{"glob @Pw@ x", "<!hunter2", `"********" cannot stand here`},
+		{"mkdir @Pw@", "hunter2", `mkdir: "********" is no path`},
+		{"mkdir '@Pw@'", "hunter2\t\\\"", `mkdir: "********" is no path`},
+		{"mkdir @Pw@", strings.Repeat("hunter2", 100), `mkdir: "********" is no path`},
+		{"mount x@Pw@ /", "hunter2", `mount: "********" is no device`},
+		{"chmod @Pw@ /x", "hunter2", `chmod: "********" is no whole number`},
+		{"upload -<<@Pw@ /x", "hunter2", `no line is "********" alone`},
+		{"write /k \"@Pw@\"", "begin\nhunter2\nmkdir hunter2\n-hunter2\nend", "the double quote has no end"},
+		{"mkdir @Pw:hunter2@", "", `mkdir: "********" is no path`},
+	} {
+		for _, ignored := range []string{"", "-"} {
+			in := attribute.Inputs{Definitions: []attribute.Definition{define("Pw", attribute.Password, "")}}
+			in.Definitions[0].Constraints, _ = attribute.ParseConstraints(`{"multiline":"true"}`)
+			in.Profile = []attribute.Value{attribute.NewValue("Pw", "", row.value)}
+			if row.value == "" {
+				in.Profile = nil
+			}
+			plan, err := Compile([]Step{{"s", PlanScript{General, ignored + row.script, false}}}, in)
+			var out strings.Builder
+			require.NoError(t, plan.Print(&out))
+			encoded, encodeErr := json.Marshal(plan)
+			require.NoError(t, encodeErr)
+			shown := fmt.Sprintf("%v\n%s%s%+v", err, out.String(), encoded, plan)
+			found := fmt.Sprint(err)
+			if ignored != "" {
+				found = fmt.Sprint(plan.Steps[0].Warnings)
+			}
+			require.Contains(t, found, row.want, "%q", row.script)
+			require.NotContains(t, strings.ReplaceAll(shown, "/hunter2", ""), "hunter2", "%q", row.script)
+			if row.value == "mkdir" || row.value == "mk-dir" {
+				require.NotContains(t, shown, "mkdir", "%q", row.script)
+			}
+		}
+	}
+	in := attribute.Inputs{Definitions: []attribute.Definition{define("Pw", attribute.Password, "mkdir")}}
+	plan, err := Compile([]Step{{"s", PlanScript{General, "@Pw@ /x", false}}}, in)
+	require.NoError(t, err)
+	encoded, err := json.Marshal(plan)
+	require.NoError(t, err)
+	require.NotContains(t, string(encoded), "mkdir")
+}

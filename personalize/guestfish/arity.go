@@ -26,7 +26,7 @@ func (s *Spec) check(words []word) (options int, bad *fault) {
 		return 0, &fault{at, fmt.Sprintf("%d arguments for %s: write %s%s", n, s.Name, s.Usage(), redirection(words))}
 	}
 	for i, w := range words[:n] {
-		if text := s.Param(i, n).check(w.text); text != "" {
+		if text := s.Param(i, n).check(w); text != "" {
 			return 0, &fault{w.start, fmt.Sprintf("%s: %s", s.Name, text)}
 		}
 	}
@@ -48,19 +48,20 @@ func redirection(words []word) string {
 }
 
 // check says what is wrong with an argument, or "".
-func (p Param) check(text string) string {
+func (p Param) check(w word) string {
+	text := w.text
 	switch p {
 	case Integer:
 		if _, err := strconv.ParseInt(text, 0, 64); err != nil {
-			return fmt.Sprintf("%.64q is no whole number", text)
+			return w.shown(64) + " is no whole number"
 		}
 	case Path:
 		if !strings.HasPrefix(text, "/") {
-			return fmt.Sprintf("%.200q is no path in the guest: it must begin with /", text)
+			return w.shown(200) + " is no path in the guest: it must begin with /"
 		}
 	case Mountable, Device:
 		if !strings.HasPrefix(text, "/dev/") && !strings.HasPrefix(text, "btrfsvol:/dev/") {
-			return fmt.Sprintf("%.200q is no device: it must begin with /dev/", text)
+			return w.shown(200) + " is no device: it must begin with /dev/"
 		}
 	case LocalIn, LocalOut, LocalDir:
 		if text == "" {

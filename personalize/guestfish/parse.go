@@ -98,33 +98,39 @@ func space(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 func (p *parser) command(c *Command, at, end int) bool {
 	line := p.text[at:end]
 	n := nameEnd(line, 0)
-	name, from := line[:n], 0
+	name := word{text: line[:n], secret: p.script.SecretIn(at, at+n), end: n}
 	words, pipe, bad := split(line, n)
 	if bad != nil {
 		p.problem(at+bad.at, bad.text)
 		return false
 	}
+	for i := range words {
+		words[i].secret = p.script.SecretIn(at+words[i].start, at+words[i].end)
+	}
 	if pipe >= 0 {
 		c.body.piped, c.body.pipe = true, line[pipe:]
 	}
-	if strings.EqualFold(name, "glob") {
+	if strings.EqualFold(name.text, "glob") {
 		if len(words) == 0 {
 			p.problem(at, "glob needs a command: glob COMMAND ARG…")
 			return false
 		}
 		c.Glob = true
-		name, from, n, words = words[0].text, words[0].start, words[0].end, words[1:]
+		name, words = words[0], words[1:]
 	}
-	if p.draft(at+from, at+n) {
+	if p.draft(at+name.start, at+name.end) {
 		return p.heredoc(c, at, words) // whatever the name will be
 	}
-	c.Spec = p.known.Find(name)
+	c.Spec, c.shown.nameless = p.known.Find(name.text), name.secret
 	if c.Spec == nil {
-		p.problem(at+from, p.unknown(name))
+		p.problem(at+name.start, p.unknown(name))
 		p.skipHeredoc(words)
 		return false
 	}
 	if _, bad := c.Spec.check(words); bad != nil && !p.draft(at, end) {
+		if name.secret { // the text has the name in it
+			bad = &fault{name.start, fmt.Sprintf("the command %s cannot have these arguments", name.shown(64))}
+		}
 		p.problem(at+max(bad.at, 0), bad.text)
 		p.skipHeredoc(words)
 		return false
@@ -142,16 +148,16 @@ func nameEnd(line string, at int) int {
 // draft tells whether a part of the text may still become another.
 func (p *parser) draft(from, to int) bool { return p.o.Draft && p.script.Replaced(from, to) }
 
-func (p *parser) unknown(name string) string {
-	if strings.HasPrefix(name, "<!") || strings.HasPrefix(name, "|") {
-		return fmt.Sprintf("%.64q cannot stand here", name)
+func (p *parser) unknown(name word) string {
+	if strings.HasPrefix(name.text, "<!") || strings.HasPrefix(name.text, "|") {
+		return name.shown(64) + " cannot stand here"
 	}
 	for _, known := range p.known.Names() {
-		if strings.ReplaceAll(known, "-", "") == strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name)) {
-			return fmt.Sprintf("unknown command %.64q: write %s", name, known)
+		if strings.ReplaceAll(known, "-", "") == strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name.text)) && !name.secret {
+			return fmt.Sprintf("unknown command %s: write %s", name.shown(64), known)
 		}
 	}
-	return fmt.Sprintf("unknown command %.64q: 'goldstream plan commands' lists those that there are; a command of the shell needs ! before it", name)
+	return fmt.Sprintf("unknown command %s: 'goldstream plan commands' lists those that there are; a command of the shell needs ! before it", name.shown(64))
 }
 
 // heredoc finds the argument that stands for text in the script and reads it.
@@ -168,7 +174,7 @@ func (p *parser) heredoc(c *Command, at int, words []word) bool {
 		}
 		from, to, ok := p.until(mark)
 		if !ok {
-			p.problem(at+w.start, fmt.Sprintf("the heredoc has no end: no line is %.64q alone", mark))
+			p.problem(at+w.start, fmt.Sprintf("the heredoc has no end: no line is %s alone", word{text: mark, secret: w.secret}.shown(64)))
 			return false
 		}
 		c.body.heredoc, c.body.has = p.text[from:to], true

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+
+	"goldstream/personalize/attribute"
 )
 
 // Kind says who carries a command out.
@@ -50,6 +52,8 @@ type body struct {
 type shown struct {
 	Line    string `json:"line"`
 	Heredoc string `json:"heredoc,omitempty"`
+	// nameless says that the name comes from a secret.
+	nameless bool
 }
 
 // Args are the arguments, without quotes. The local file of an upload that is
@@ -92,11 +96,15 @@ func (c Command) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // MarshalJSON masks secrets.
 func (c Command) MarshalJSON() ([]byte, error) {
+	name := c.Name()
+	if c.shown.nameless {
+		name = attribute.Mask
+	}
 	return json.Marshal(struct {
 		Position Position `json:"position"`
 		Kind     Kind     `json:"kind"`
 		Name     string   `json:"name,omitempty"`
 		MayFail  bool     `json:"mayFail,omitempty"`
 		shown
-	}{c.Position, c.Kind, c.Name(), c.MayFail, c.shown})
+	}{c.Position, c.Kind, name, c.MayFail, c.shown})
 }

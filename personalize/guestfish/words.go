@@ -2,7 +2,10 @@ package guestfish
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+
+	"goldstream/personalize/attribute"
 )
 
 // maxWords is how many arguments guestfish takes.
@@ -12,7 +15,17 @@ const maxWords = 63
 type word struct {
 	text       string // without quotes and escapes
 	quoted     bool
-	start, end int // bytes of the line, with quotes
+	secret     bool // it has bytes of a secret
+	start, end int  // bytes of the line, with quotes
+}
+
+// shown is the word in quotes for people, cut after some bytes. It is a mask
+// as a whole if a part is secret: what is cut or escaped cannot be masked later.
+func (w word) shown(most int) string {
+	if w.secret {
+		return strconv.Quote(attribute.Mask)
+	}
+	return fmt.Sprintf("%.*q", most, w.text)
 }
 
 // fault is what is wrong at a byte of a line.
