@@ -32,7 +32,7 @@ func Compile(steps []Step, in attribute.Inputs) (*Plan, error) {
 	plan := &Plan{Steps: []PlanStep{}, Values: values}
 	var errs []error
 	for i, s := range steps {
-		text, err := attribute.Expand(s.Script.text(), values.Lookup)
+		text, err := values.Expand(s.Script.text())
 		if err != nil {
 			return nil, fmt.Errorf("step %d, %q: %w", i+1, s.Name, err)
 		}

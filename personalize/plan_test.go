@@ -202,3 +202,11 @@ func TestProblemsHideSecrets(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, string(encoded), "mkdir")
 }
+
+func TestSecretsOfScripts(t *testing.T) {
+	in := attribute.Inputs{Definitions: []attribute.Definition{define("Pw", attribute.Password, ""), define("Root", attribute.Password, "s3cret")}}
+	plan, err := Compile([]Step{{"s", PlanScript{General, "!echo @Pw:hunter2@ @Pw:hunter2@ @Pw:other@ @Root:unused@", false}}}, in)
+	require.NoError(t, err)
+	require.Equal(t, []string{"hunter2", "other", "s3cret"}, plan.Values.Secrets())
+	require.NotContains(t, fmt.Sprintf("%+v %#v", plan.Values, *plan.Values), "hunter2")
+}

@@ -195,6 +195,35 @@ func TestTaskIsDone(t *testing.T) {
 	require.Equal(t, i.ID, entries[0].Cause.Task)
 }
 
+// TestSecretsInLongLinesAreHidden has a secret at each place around the one
+// where a long line is cut.
+func TestSecretsInLongLinesAreHidden(t *testing.T) {
+	const secret = "hunter2"
+	s := newSite(t, Options{}, kind{Name: "k", Steps: []step{{Name: "a", Do: func(_ context.Context, r *Run) (Commit[tx], error) {
+		r.Hide(func(s string) string { return strings.ReplaceAll(s, secret, "*") })
+		w := r.Log()
+		for before := maxLineSize - len(secret); before <= maxLineSize; before++ {
+			fmt.Fprintf(w, "%s%s%s", strings.Repeat("x", before), secret[:3], secret[3:])
+			fmt.Fprintf(w, "%s\n", strings.Repeat("y", maxLineSize))
+		}
+		fmt.Fprintf(w, "%s%s\nnext", strings.Repeat("x", maxHeld-3), secret)
+		return nil, w.Close()
+	}}}})
+	i := s.finished(s.submit(Request{Kind: "k"}).ID)
+	require.Equal(t, Completed, i.State)
+	var text strings.Builder
+	for _, l := range i.Log {
+		require.LessOrEqual(t, len(l.Text), maxLineSize)
+		text.WriteString(l.Text)
+	}
+	require.NotContains(t, text.String(), "hun")
+	require.NotContains(t, text.String(), "r2")
+	require.Equal(t, len(secret)+1, strings.Count(text.String(), "*"))
+	require.Equal(t, (len(secret)+1)*maxLineSize, strings.Count(text.String(), "y"), "nothing is lost")
+	require.Equal(t, "a line of more than 1024 KiB is left out", i.Log[len(i.Log)-2].Text)
+	require.Equal(t, "next", i.Log[len(i.Log)-1].Text)
+}
+
 func TestFailureUndoesTheLastFirst(t *testing.T) {
 	tr := &trace{}
 	s := newSite(t, Options{}, kind{Name: "k", Steps: []step{tr.step("a", nil), tr.step("b", nil), tr.step("c", &advised{"boom"}), tr.step("d", nil)}})

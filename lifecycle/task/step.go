@@ -101,31 +101,55 @@ func (r *Run) Log() *LogWriter { return &LogWriter{r: r} }
 // Progress tells how much of the step is done, from 0 to 1.
 func (r *Run) Progress(share float64) { r.e.progress(r.t, share) }
 
+// maxHeld bounds a line that is not complete yet, in bytes. It is masked as a
+// whole: a piece may begin in the middle of a secret.
+const maxHeld = 1 << 20
+
 // LogWriter is not safe for concurrent use.
 type LogWriter struct {
 	r    *Run
 	rest strings.Builder
+	long bool // the line is longer than what is held
 }
 
 // Write never fails.
 func (w *LogWriter) Write(p []byte) (int, error) {
 	for _, b := range p {
-		if b == '\n' || w.rest.Len() >= maxLineSize {
-			w.r.Logf("%s", w.rest.String())
-			w.rest.Reset()
-		}
-		if b != '\n' {
+		switch {
+		case b == '\n':
+			w.line()
+		case w.rest.Len() < maxHeld:
 			w.rest.WriteByte(b)
+		default:
+			w.long = true
 		}
 	}
 	return len(p), nil
 }
 
+// line shows what is held, in pieces that a log takes.
+func (w *LogWriter) line() {
+	text := w.rest.String()
+	if w.long {
+		text = fmt.Sprintf("a line of more than %d KiB is left out", maxHeld>>10)
+	}
+	w.rest.Reset()
+	w.long = false
+	w.r.e.with(func() {
+		if w.r.t.hide != nil {
+			text = w.r.t.hide(text)
+		}
+	})
+	for ; len(text) > maxLineSize; text = text[maxLineSize:] {
+		w.r.Logf("%s", text[:maxLineSize])
+	}
+	w.r.Logf("%s", text)
+}
+
 // Close shows a last line that has no end.
 func (w *LogWriter) Close() error {
 	if w.rest.Len() > 0 {
-		w.r.Logf("%s", w.rest.String())
-		w.rest.Reset()
+		w.line()
 	}
 	return nil
 }

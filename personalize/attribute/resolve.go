@@ -32,6 +32,8 @@ type Values struct {
 	known  map[string]Definition
 	values map[string]Value // by name, those of NICs with the member
 	system map[string]string
+	// defaults are the secrets that scripts had themselves.
+	defaults []Value
 }
 
 // Resolve checks what is supplied and chooses for each attribute. The error
@@ -151,16 +153,29 @@ func (r *Values) Lookup(name, member string) (v Value, supplied, known bool) {
 	return v, ok, true
 }
 
-// Secrets lists the clear text of all secrets, for a Masker.
+// Expand is Expand with these values. It keeps in mind which secrets the script
+// itself supplies, as defaults.
+func (r *Values) Expand(script string) (Expansion, error) {
+	e, err := Expand(script, r.Lookup)
+	for _, m := range e.marks {
+		if m.secret && err == nil {
+			r.defaults = append(r.defaults, NewValue("", Password, e.Reveal()[m.start:m.end]))
+		}
+	}
+	return e, err
+}
+
+// Secrets lists the clear text of all secrets, for a Masker: of the values, and
+// of the scripts that were expanded.
 func (r *Values) Secrets() []string {
 	var list []string
-	for _, v := range r.values {
+	for _, v := range slices.AppendSeq(slices.Clone(r.defaults), maps.Values(r.values)) {
 		if v.Secret() && v.Reveal() != "" {
 			list = append(list, v.Reveal())
 		}
 	}
 	slices.Sort(list)
-	return list
+	return slices.Compact(list)
 }
 
 // All lists the values that there are, ordered by name.
