@@ -44,10 +44,13 @@ func (b *backend) ImportPlans(ctx context.Context, r io.Reader, dry bool) ([]v1.
 				}
 			}
 		}
-		changes = im.changes
 		if err := im.checkUsers(); err != nil {
 			return err
 		}
+		if err := im.retype(); err != nil {
+			return err
+		}
+		changes = im.changes
 		if dry {
 			return errDry
 		}
@@ -83,7 +86,8 @@ type planImport struct {
 	tx      *store.Tx
 	images  map[string]blockstore.ImageInfo
 	changes []v1.PlanChange
-	scripts []model.URI // that were changed
+	scripts []model.URI // that were changed, as the next
+	builds  []model.URI
 }
 
 func (im *planImport) keep(d *personalize.Document) error {
@@ -105,8 +109,11 @@ func (im *planImport) keep(d *personalize.Document) error {
 	if err != nil {
 		return err
 	}
-	if change == "changed" && r.Kind() == model.PlanScripts {
+	switch {
+	case change == "changed" && r.Kind() == model.PlanScripts:
 		im.scripts = append(im.scripts, r.Head().URI)
+	case change == "changed" && r.Kind() == model.BuildPlans:
+		im.builds = append(im.builds, r.Head().URI)
 	}
 	im.changes = append(im.changes, v1.PlanChange{Kind: d.Kind, Name: d.Name, Change: change})
 	return nil
@@ -184,6 +191,58 @@ func (im *planImport) checkUsers() error {
 		}
 	}
 	return nil
+}
+
+// retype brings deployment plans up to date whose build plans were changed: a
+// value that is a password now must no longer be shown. One that was a password
+// cannot become something else this way: it would be shown.
+func (im *planImport) retype() error {
+	for _, uri := range im.builds {
+		r, err := im.tx.Get(uri)
+		if err != nil {
+			return err
+		}
+		build := r.(*model.BuildPlan)
+		users, err := im.tx.Referrers(uri)
+		if err != nil {
+			return err
+		}
+		for _, user := range users {
+			if r, err = im.tx.Get(user); err != nil {
+				return err
+			}
+			plan, ok := r.(*model.DeploymentPlan)
+			if !ok {
+				continue
+			}
+			if err := im.retypePlan(plan, build); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (im *planImport) retypePlan(plan *model.DeploymentPlan, build *model.BuildPlan) error {
+	next := *plan
+	next.Values = personalize.Retype(plan.Values, build.Attributes)
+	err := build.CheckValues(next.Values)
+	for i, v := range plan.Values {
+		if v.Secret() && !next.Values[i].Secret() {
+			err = attribute.Invalid("its value for %q is a password, which build plan %q does not say", v.Name, build.Name)
+		}
+	}
+	if build.Type != personalize.Deploy {
+		err = attribute.Invalid("its build plan %q is for captures", build.Name)
+	}
+	if err != nil {
+		return attribute.Invalid("deployment plan %q would no longer be right: %v; change it in the same file", plan.Name, err)
+	}
+	change, err := im.put(&next)
+	if err == nil && change == "changed" {
+		im.changes = append(im.changes, v1.PlanChange{Kind: personalize.KindDeployment, Name: plan.Name, Change: change})
+	}
+	return err
 }
 
 func (im *planImport) deployment(meta model.Meta, d *personalize.Document) (*model.DeploymentPlan, error) {

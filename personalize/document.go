@@ -174,18 +174,28 @@ func (a DocumentAttribute) definition() (attribute.Definition, error) {
 	return d, err
 }
 
-// Settings are the values of a deployment plan, of which definitions know the
-// types.
-func (d *Document) Settings(defs []attribute.Definition) []attribute.Value {
+// Retype returns values with the types that definitions say.
+func Retype(values []attribute.Value, defs []attribute.Definition) []attribute.Value {
 	kinds := map[string]attribute.Type{}
 	for _, def := range defs {
 		kinds[def.Name] = def.Type
 	}
 	var list []attribute.Value
-	for name, text := range d.Values {
-		base, _, _ := strings.Cut(name, ".")
-		list = append(list, attribute.NewValue(name, kinds[base], text))
+	for _, v := range values {
+		base, _, _ := strings.Cut(v.Name, ".")
+		list = append(list, attribute.NewValue(v.Name, kinds[base], v.Reveal()))
 	}
+	return list
+}
+
+// Settings are the values of a deployment plan, of which definitions know the
+// types.
+func (d *Document) Settings(defs []attribute.Definition) []attribute.Value {
+	var list []attribute.Value
+	for name, text := range d.Values {
+		list = append(list, attribute.NewValue(name, "", text))
+	}
+	list = Retype(list, defs)
 	slices.SortFunc(list, func(a, b attribute.Value) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
