@@ -30,8 +30,10 @@ const (
 type deployment struct {
 	plan  *model.DeploymentPlan
 	image string
-	build personalize.BuildPlan
-	steps []personalize.Step
+	// imageID is what the plan was imported with: the name may be another's now.
+	imageID string
+	build   personalize.BuildPlan
+	steps   []personalize.Step
 }
 
 func (b *backend) deployment(ctx context.Context, name string) (d deployment, err error) {
@@ -46,7 +48,8 @@ func (b *backend) deployment(ctx context.Context, name string) (d deployment, er
 			if err != nil {
 				return err
 			}
-			d.image = res.(*model.GoldenImage).Image
+			golden := res.(*model.GoldenImage)
+			d.image, d.imageID = golden.Image, golden.ImageID
 		}
 		if d.plan.BuildPlan == "" {
 			return nil
@@ -79,6 +82,11 @@ func (b *backend) Preview(ctx context.Context, req v1.DeployRequest) (p v1.Previ
 	if err != nil {
 		return p, err
 	}
+	if info, err := b.Image(ctx, d.image); d.image != "" && err == nil {
+		if err := sameImage(d.image, d.imageID, info.ID); err != nil {
+			return p, err
+		}
+	}
 	p = v1.Preview{Plan: req.Plan, Name: req.Name, Image: d.image, Size: d.plan.Size, Values: plan.Values.All()}
 	if p.Steps, err = json.Marshal(plan.Steps); err != nil {
 		return p, err
@@ -106,7 +114,17 @@ type deployInput struct {
 	Plan  string
 	Name  string
 	Image string
-	Size  int64
+	// ImageID is "" in tasks of versions that went by the name alone.
+	ImageID string `json:",omitempty"`
+	Size    int64
+}
+
+// sameImage refuses an image that has the name of the one that is meant.
+func sameImage(name, want, got string) error {
+	if want == "" || want == got {
+		return nil
+	}
+	return attribute.Invalid("golden image %q is not the one that the plan was imported with (%s) but another of that name (%s): import the deployment plan again to use it", name, want, got)
 }
 
 // Deploy makes an OS volume, as a task.
@@ -128,7 +146,7 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 	}
 	return tasks.Submit(ctx, task.Request{
 		Kind: deployKindName, Name: "deploy " + req.Name, Owner: "api", Subject: "volume " + req.Name, Key: requestID,
-		Input: deployInput{req.Plan, req.Name, d.image, d.plan.Size},
+		Input: deployInput{req.Plan, req.Name, d.image, d.imageID, d.plan.Size},
 	})
 }
 
@@ -146,6 +164,11 @@ func (d *Daemon) deployKind() task.Kind[*store.Tx] {
 				Name: in.Name, Image: in.Image, Size: in.Size, Owner: taskOwner(r), RequestID: r.RequestID(),
 			})
 			if err != nil {
+				return nil, err
+			}
+			// The volume tells what it was made of, also one that an earlier
+			// run made. What is wrong is undone.
+			if err := sameImage(in.Image, in.ImageID, info.ImageID); err != nil {
 				return nil, err
 			}
 			r.Logf("volume %s of %d bytes from %s", info.Name, info.Size, orEmptyDisk(in.Image))
