@@ -42,7 +42,11 @@ func (e *Engine[Tx]) commit(t *entry, change func(*record), also Commit[Tx]) err
 		e.forget(gone)
 	}
 	t.percent = max(t.percent, e.percentOf(t, 0))
-	t.bump()
+	if e.mu.closed && !t.rec.State.Finished() {
+		t.wake() // it goes on at the next start, which is what who waits learns
+	} else {
+		t.bump()
+	}
 	return nil
 }
 

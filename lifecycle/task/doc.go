@@ -14,6 +14,8 @@
 //
 //   - A task that Submit returned survives a kill. At the next Open it is gone
 //     on with where it was, or undone, as its kind says.
+//   - A task that kills cut short several times at the same step is undone: it
+//     may be what takes the program down.
 //   - A step counts as done only when the journal says so, in the same commit as
 //     what it returned to be committed: that happens exactly once. What a step
 //     does elsewhere may happen again after a kill, and must be the same then:

@@ -410,6 +410,47 @@ func TestKindsThatAreGone(t *testing.T) {
 	require.Equal(t, []string{"a"}, i.Failure.Left)
 }
 
+func TestStepsInAnotherOrder(t *testing.T) {
+	tr, g := &trace{}, newGate()
+	s := newSite(t, Options{}, kind{Name: "k", Steps: []step{tr.step("a", nil), g.step(), tr.step("c", nil)}})
+	id := s.submit(Request{Kind: "k"}).ID
+	<-g.began
+	s.close()
+	close(g.free)
+	s.kinds = []kind{{Name: "k", Steps: []step{g.step(), tr.step("a", nil), tr.step("c", nil)}}}
+	s.open()
+	i := s.finished(id)
+	require.Equal(t, Failed, i.State)
+	require.Equal(t, []string{"a"}, i.Failure.Left)
+	require.Equal(t, []string{"do a"}, tr.get())
+}
+
+// TestFruitlessRuns has the engine end at the same step again and again, as a
+// kill ends it: nothing is saved any more.
+func TestFruitlessRuns(t *testing.T) {
+	tr, g := &trace{}, newGate()
+	s := newSite(t, Options{}, kind{Name: "k", Steps: []step{tr.step("a", nil), g.step()}})
+	restart := func(killed bool) {
+		<-g.began
+		s.failing.Store(killed)
+		s.close()
+		s.failing.Store(false)
+		s.open()
+	}
+	id := s.submit(Request{Kind: "k"}).ID
+	for range 2 * maxFruitless {
+		restart(false) // a stop in order does not count
+	}
+	for range maxFruitless - 1 {
+		restart(true)
+	}
+	restart(true)
+	i := s.finished(id)
+	require.Equal(t, Failed, i.State)
+	require.Contains(t, i.Failure.Message, "stopped 5 times while the task was at the same step")
+	require.Equal(t, []string{"do a", "undo a"}, tr.get())
+}
+
 func TestJournalThatFails(t *testing.T) {
 	tr, g := &trace{}, newGate()
 	s := newSite(t, Options{}, kind{Name: "k", Steps: []step{g.step(), tr.step("a", nil)}})

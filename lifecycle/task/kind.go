@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,11 @@ type Kind[Tx any] struct {
 	// limit. Undoing has no part in it.
 	Deadline time.Duration
 	AtCrash  Policy
+}
+
+// has tells whether a task has the steps of the kind, in their order.
+func (k Kind[Tx]) has(steps []StepInfo) bool {
+	return slices.EqualFunc(k.Steps, steps, func(s Step[Tx], i StepInfo) bool { return s.Name == i.Name })
 }
 
 // Commit is what a step wants committed together with the news that it is

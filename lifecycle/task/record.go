@@ -94,11 +94,14 @@ type record struct {
 	Started time.Time                  `json:"started,omitzero"`
 	Ended   time.Time                  `json:"ended,omitzero"`
 	Runs    int                        `json:"runs"`
-	Fence   uint64                     `json:"fence"`
-	Limited bool                       `json:"limited,omitempty"` // has a deadline
-	Left    time.Duration              `json:"left,omitempty"`    // ns, of the deadline
-	Log     []Line                     `json:"log,omitempty"`
-	Lines   uint64                     `json:"lines"` // logged ever
+	// Fruitless counts the runs since a step was done, but for those that a stop
+	// of the engine ended.
+	Fruitless int           `json:"fruitless,omitempty"`
+	Fence     uint64        `json:"fence"`
+	Limited   bool          `json:"limited,omitempty"` // has a deadline
+	Left      time.Duration `json:"left,omitempty"`    // ns, of the deadline
+	Log       []Line        `json:"log,omitempty"`
+	Lines     uint64        `json:"lines"` // logged ever
 }
 
 // counters are the record of the engine itself, under the ID "".

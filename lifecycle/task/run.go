@@ -30,7 +30,11 @@ func (e *Engine[Tx]) run(ctx context.Context, t *entry) {
 		why = e.forward(ctx, t, kind)
 		stop()
 	}
-	if why == nil || e.stopping(ctx, why) {
+	if why == nil {
+		return
+	}
+	if e.stopping(ctx, why) {
+		e.excuse(t, why)
 		return
 	}
 	e.backward(t, kind, why)
@@ -44,6 +48,16 @@ func (e *Engine[Tx]) stopping(ctx context.Context, why error) bool {
 
 var errHalted = errors.New("halted")
 
+// excuse takes back that a run came to nothing: the engine closes in order.
+func (e *Engine[Tx]) excuse(t *entry, why error) {
+	if !errors.Is(why, ErrStopping) { // it is the journal that failed
+		return
+	}
+	if err := e.commit(t, func(r *record) { r.Fruitless = max(r.Fruitless-1, 0) }, nil); err != nil {
+		e.o.Logger.Warn("a run that a stop cut short counts as one that came to nothing", "task", t.rec.ID, "error", err)
+	}
+}
+
 // begin counts the run and decides where it goes: why is the reason to undo.
 func (e *Engine[Tx]) begin(t *entry) (kind Kind[Tx], why error, err error) {
 	e.mu.Lock()
@@ -54,6 +68,7 @@ func (e *Engine[Tx]) begin(t *entry) (kind Kind[Tx], why error, err error) {
 	e.mu.Unlock()
 	err = e.commit(t, func(r *record) {
 		r.Runs++
+		r.Fruitless++
 		r.Fence = fence
 		if r.Started.IsZero() {
 			r.Started = now
@@ -70,7 +85,7 @@ func (e *Engine[Tx]) begin(t *entry) (kind Kind[Tx], why error, err error) {
 func (e *Engine[Tx]) direction(t *entry) (kind Kind[Tx], why error) {
 	kind, known := e.kinds[t.rec.Kind]
 	switch {
-	case !known || len(kind.Steps) != len(t.rec.Steps):
+	case !known || !kind.has(t.rec.Steps):
 		return Kind[Tx]{}, errf(ErrInvalid, "this version of the program does not know tasks of kind %q as they were: what its steps did is still there", t.rec.Kind)
 	case t.rec.State == Undoing:
 		return kind, errUndoing
@@ -78,9 +93,15 @@ func (e *Engine[Tx]) direction(t *entry) (kind Kind[Tx], why error) {
 		return kind, ErrCancelled
 	case t.rec.Runs > 0 && kind.AtCrash == RollBack:
 		return kind, errors.New("the program was stopped while the task ran")
+	case t.rec.Fruitless >= maxFruitless:
+		return kind, fmt.Errorf("the program was stopped %d times while the task was at the same step: it may be the task that stops it", t.rec.Fruitless)
 	}
 	return kind, nil
 }
+
+// maxFruitless is how many runs may end at the step where they began before the
+// task is undone.
+const maxFruitless = 5
 
 // errUndoing goes on with an undoing whose reason is in the record.
 var errUndoing = errors.New("undoing")
@@ -150,6 +171,7 @@ func (e *Engine[Tx]) do(ctx context.Context, t *entry, kind Kind[Tx], i int, s S
 	now, last := e.o.Clock.Wall().UTC(), i == len(kind.Steps)-1
 	err = e.commit(t, func(r *record) {
 		r.Steps[i].Done, r.Steps[i].Ended = true, now
+		r.Fruitless = 0
 		if last {
 			r.State, r.Ended = Completed, now
 		}
@@ -174,7 +196,7 @@ func (f *failed) Unwrap() error { return f.err }
 // done. The lock is held.
 func (e *Engine[Tx]) percentOf(t *entry, share float64) int {
 	kind := e.kinds[t.rec.Kind]
-	if len(kind.Steps) != len(t.rec.Steps) {
+	if !kind.has(t.rec.Steps) {
 		return 0
 	}
 	var done, all float64
