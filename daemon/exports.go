@@ -34,14 +34,16 @@ func diskOf(export string) string {
 // exports is the store as the NBD server wants it.
 type exports struct {
 	store *blockstore.Store
-	mu    struct {
+	// openVolume is the store's; tests come in between.
+	openVolume func(ctx context.Context, name string) (*blockstore.Disk, error)
+	mu         struct {
 		sync.Mutex
 		barred map[string]int // volumes that nobody may open now
 	}
 }
 
 func newExports(store *blockstore.Store) *exports {
-	e := &exports{store: store}
+	e := &exports{store: store, openVolume: store.OpenVolume}
 	e.mu.barred = map[string]int{}
 	return e
 }
@@ -100,15 +102,29 @@ func (e *exports) open(ctx context.Context, name string) (*blockstore.Disk, erro
 		return e.store.OpenSnapshot(ctx, volume, snapshot)
 	}
 	volume, epoch, started := strings.Cut(name, epochMark)
-	if e.isBarred(volume) {
-		return nil, fmt.Errorf("volume %q is being rolled back, mended or written through a mount: %w", volume, blockstore.ErrInUse)
-	}
-	disk, err := e.store.OpenVolume(ctx, volume)
+	disk, err := e.openUnbarred(ctx, volume)
 	if err != nil || !started {
 		return disk, err
 	}
 	if err := checkEpoch(disk, epoch); err != nil {
 		return nil, errors.Join(err, disk.Close())
+	}
+	return disk, nil
+}
+
+// openUnbarred opens a volume that is not barred, before and after: whoever bars it
+// then looks whether somebody has it open, and one of the two sees the other.
+func (e *exports) openUnbarred(ctx context.Context, volume string) (*blockstore.Disk, error) {
+	barred := fmt.Errorf("volume %q is being rolled back, mended or written through a mount: %w", volume, blockstore.ErrInUse)
+	if e.isBarred(volume) {
+		return nil, barred
+	}
+	disk, err := e.openVolume(ctx, volume)
+	if err != nil {
+		return nil, err
+	}
+	if e.isBarred(volume) {
+		return nil, errors.Join(barred, disk.Close())
 	}
 	return disk, nil
 }
