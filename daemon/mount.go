@@ -131,13 +131,15 @@ func (m *mount) Serve(ctx context.Context, control []byte, ready func()) error {
 	return err
 }
 
-// Close closes the volumes, which commits what was written.
+// Close closes the volumes, which commits what was written. Where calls are stuck
+// it does nothing: they may still write, so nobody else shall.
 func (m *mount) Close() (err error) {
-	if !m.stuck {
-		for volume, disk := range m.writable {
-			if e := disk.Close(); e != nil {
-				err = errors.Join(err, fmt.Errorf("volume %q: what was written on the mount may not be durable: %w", volume, e))
-			}
+	if m.stuck {
+		return nil
+	}
+	for volume, disk := range m.writable {
+		if e := disk.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("volume %q: what was written on the mount may not be durable: %w", volume, e))
 		}
 	}
 	for _, lift := range m.lifts {

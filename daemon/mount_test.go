@@ -86,6 +86,27 @@ func TestMountRefusals(t *testing.T) {
 	require.NoError(t, a.DeleteVolume(t.Context(), "web"))
 }
 
+// TestStuckMountKeepsOthersOff: its calls may still write.
+func TestStuckMountKeepsOthersOff(t *testing.T) {
+	a := newAPI(t)
+	_, err := a.CreateVolume(t.Context(), v1.CreateRequest{Name: "web", Size: 1 << 20})
+	require.NoError(t, err)
+	b := &backend{Store: a.d.store, d: a.d}
+	made, err := b.Mount(t.Context(), v1.MountRequest{Write: []string{"web"}})
+	require.NoError(t, err)
+	m := made.(*mount)
+	m.stuck = true
+	require.NoError(t, m.Close())
+	_, err = a.d.exports.Open(t.Context(), "web")
+	require.ErrorIs(t, err, blockstore.ErrInUse)
+	require.NoError(t, m.writable["web"].WriteAt(t.Context(), make([]byte, 512), 0, false))
+	m.stuck = false
+	require.NoError(t, m.Close())
+	d, err := a.d.exports.Open(t.Context(), "web")
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+}
+
 // TestViews are made, shared and given up, also by many at once.
 func TestViews(t *testing.T) {
 	a := newAPI(t)
