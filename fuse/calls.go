@@ -15,7 +15,8 @@ type calls struct {
 	ctx  context.Context // ends what waits
 	end  context.CancelFunc
 	gone syscall.Errno // of calls after the gate was shut
-	// failed is told what the caller learns as a plain EIO or ENOSPC; may be nil.
+	// failed is told what the caller learns as a plain EIO or ENOSPC, and of writes
+	// and flushes that were interrupted; may be nil.
 	failed func(op string, err error)
 }
 
@@ -52,11 +53,12 @@ func (c *calls) errno(op, what string, err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
-	if errors.Is(err, context.Canceled) && c.ctx.Err() == nil {
-		return syscall.EINTR
-	}
-	if c.failed != nil {
+	interrupted := errors.Is(err, context.Canceled) && c.ctx.Err() == nil
+	if c.failed != nil && (!interrupted || changes(op)) {
 		c.failed(op, err)
+	}
+	if interrupted {
+		return syscall.EINTR
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return syscall.ENOSPC
@@ -64,6 +66,9 @@ func (c *calls) errno(op, what string, err error) syscall.Errno {
 	c.log.Warn("a call on the mount failed", slog.String("call", op), slog.String("file", what), slog.Any("error", err))
 	return syscall.EIO
 }
+
+// changes tells that what was asked for is not there if the call was interrupted.
+func changes(op string) bool { return op == opWrite || op == opFlush || op == opAllocate }
 
 // nameErrno is errno of a call that looks for a disk by its name.
 func (c *calls) nameErrno(op, what string, err error) syscall.Errno {

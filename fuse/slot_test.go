@@ -193,6 +193,26 @@ func TestSlotRemembersErrors(t *testing.T) {
 	require.NoError(t, s.Detach(ctx))
 }
 
+// TestSlotRemembersInterruptions: a write that was interrupted is not there, and a
+// guest may have forgotten who it was that it killed.
+func TestSlotRemembersInterruptions(t *testing.T) {
+	d := &memoryDisk{data: make([]byte, 1<<20), fail: context.Canceled}
+	a := newAttachment("web", d, false, slog.New(slog.DiscardHandler))
+	f, ctx := a.open(), t.Context()
+	_, errno := f.Read(ctx, make([]byte, 512), 0)
+	require.Equal(t, syscall.EINTR, errno)
+	require.NoError(t, a.failed(), "nothing is lost")
+	_, errno = f.Write(ctx, make([]byte, 512), 0)
+	require.Equal(t, syscall.EINTR, errno)
+	require.Equal(t, syscall.EINTR, f.Allocate(ctx, 0, 4096, unix.FALLOC_FL_ZERO_RANGE))
+	require.Equal(t, syscall.EINTR, f.Fsync(ctx, 0))
+	d.setFail(nil)
+	require.NoError(t, a.ends(ctx))
+	var e *DiskErrors
+	require.ErrorAs(t, a.close(ctx), &e)
+	require.Equal(t, [3]int64{0, 2, 1}, [3]int64{e.Reads, e.Writes, e.Flushes})
+}
+
 // TestSlotDetachesUnderLoad detaches while many read and write: no call reaches the
 // volume after it was closed.
 func TestSlotDetachesUnderLoad(t *testing.T) {
