@@ -51,6 +51,8 @@ func (f *file) Release(context.Context) syscall.Errno {
 // clip cuts a range to the file.
 func (f *file) clip(off, length int64) int64 { return max(0, min(length, f.size-off)) }
 
+// Read ends at the end of the file; beyond it there is nothing to read. Past the page
+// cache the kernel asks for that too.
 func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadResult, syscall.Errno) {
 	end, errno := f.calls.begin()
 	if errno != 0 {
@@ -63,6 +65,9 @@ func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadRes
 		}
 	}
 	defer end()
+	if len(dest) == 0 {
+		return gofuse.ReadResultData(nil), 0
+	}
 	if err := f.disk.ReadAt(ctx, dest, f.start+off); err != nil {
 		return nil, f.calls.errno(opRead, f.path, err)
 	}

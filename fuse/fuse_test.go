@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -52,6 +53,9 @@ func (d *memoryDisk) ReadAt(ctx context.Context, p []byte, off int64) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if off > int64(len(d.data)) {
+		return errors.New("beyond the end")
+	}
 	copy(p, d.data[off:])
 	return nil
 }

@@ -193,6 +193,22 @@ func TestSlotRemembersErrors(t *testing.T) {
 	require.NoError(t, s.Detach(ctx))
 }
 
+// TestSlotReadsBeyondTheEnd: that is the end of a file, no failure of the store.
+func TestSlotReadsBeyondTheEnd(t *testing.T) {
+	d := &memoryDisk{data: make([]byte, 1<<20)}
+	s := slotOf(t, shelf{"web": d})
+	require.NoError(t, s.Attach(t.Context(), "web", false))
+	fd := s.openFile(t, unix.O_RDONLY)
+	defer unix.Close(fd)
+	p := make([]byte, 64<<10)
+	for off, want := range map[int64]int{1<<20 - 512: 512, 1 << 20: 0, 1<<20 + 1: 0, 2 << 20: 0} {
+		n, err := unix.Pread(fd, p, off)
+		require.NoError(t, err, off)
+		require.Equal(t, want, n, off)
+	}
+	require.NoError(t, s.Detach(t.Context()))
+}
+
 // TestSlotRemembersInterruptions: a write that was interrupted is not there, and a
 // guest may have forgotten who it was that it killed.
 func TestSlotRemembersInterruptions(t *testing.T) {
