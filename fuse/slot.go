@@ -48,6 +48,22 @@ type Slot struct {
 	stuck bool // guarded by turn
 }
 
+// StuckError is a call on a volume that did not end when it was detached.
+type StuckError struct {
+	Volume string
+	Err    error
+}
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("a call on volume %q does not end: %v", e.Volume, e.Err)
+}
+
+// Unwrap returns why nobody waits for it any longer.
+func (e *StuckError) Unwrap() error { return e.Err }
+
+// Stuck tells a pool of sandboxes that the slot is lost.
+func (e *StuckError) Stuck() bool { return true }
+
 // stuckGrace is how long calls may take to end that were told to.
 const stuckGrace = 5 * time.Second
 
@@ -120,7 +136,8 @@ func (s *Slot) Failed() error {
 // and closes the volume. Where ctx ends earlier, calls that wait are cut short.
 //
 // It fails, with a *DiskErrors, if the store failed in any call since Attach, also
-// where whoever made it was never told or did not care.
+// where whoever made it was never told or did not care; and with a *StuckError where
+// calls do not end.
 func (s *Slot) Detach(ctx context.Context) error {
 	if err := s.take(ctx); err != nil {
 		return err
@@ -137,7 +154,7 @@ func (s *Slot) detach(ctx context.Context) error {
 	s.now.Store(nil)
 	if err := a.ends(ctx); err != nil {
 		s.stuck = true
-		return fmt.Errorf("a call on volume %q does not end: %w", a.volume, err)
+		return &StuckError{a.volume, err}
 	}
 	return a.close(ctx)
 }

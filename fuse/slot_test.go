@@ -412,3 +412,28 @@ func TestSlotMounts(t *testing.T) {
 	require.NoError(t, s.Close(t.Context()))
 	require.Error(t, s.Attach(t.Context(), "web", false))
 }
+
+// TestSlotThatIsStuck tells so, in a way that a pool understands.
+func TestSlotThatIsStuck(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	d := &memoryDisk{data: make([]byte, 1<<20), reading: func(context.Context) { close(entered); <-leave }}
+	s := slotOf(t, shelf{"web": d})
+	require.NoError(t, s.Attach(t.Context(), "web", false))
+	fd := s.openFile(t, unix.O_RDONLY)
+	defer unix.Close(fd)
+	read := make(chan error, 1)
+	go func() {
+		_, err := unix.Pread(fd, make([]byte, 512), 0)
+		read <- err
+	}()
+	<-entered
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	var e interface{ Stuck() bool }
+	require.ErrorAs(t, s.Detach(now), &e)
+	require.True(t, e.Stuck())
+	require.ErrorIs(t, s.Attach(t.Context(), "web", false), syscall.EBUSY)
+	require.EqualValues(t, 1, d.opens.Load(), "the call still runs")
+	close(leave)
+	require.NoError(t, <-read)
+}

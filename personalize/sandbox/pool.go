@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +20,20 @@ type Slot interface {
 	Attach(ctx context.Context, volume string, readOnly bool) error
 
 	// Detach hides it and makes what was written durable. Its error is the
-	// store's: the guest is not believed.
+	// store's: the guest is not believed. It is a Stuck where the slot cannot be
+	// used any more.
 	Detach(ctx context.Context) error
+}
+
+// Stuck is an error of a slot that is lost: calls on its volume do not end.
+type Stuck interface {
+	error
+	Stuck() bool
+}
+
+func isStuck(err error) bool {
+	var s Stuck
+	return errors.As(err, &s) && s.Stuck()
 }
 
 // PoolOptions say how a Pool works.
@@ -32,7 +45,8 @@ type PoolOptions struct {
 	// Slots: each has one booted cell waiting, which takes 30 MB and no time.
 	Slots []Slot
 
-	// Log hears of cells that do not start. It must be set.
+	// Log hears of cells that do not start and of slots that are lost. It must be
+	// set.
 	Log *slog.Logger
 }
 
@@ -47,20 +61,25 @@ const (
 // ErrPoolClosed is a pool that hands out no more cells.
 var ErrPoolClosed = errors.New("the sandboxes are shut down")
 
+// errAllStuck is a pool that has lost every slot.
+var errAllStuck = errors.New("no sandbox is left: calls on the volumes of all of them do not end; restart this process")
+
 // Pool keeps cells booted. Each serves one volume once and is then replaced.
 type Pool struct {
 	options PoolOptions
 	ready   chan *Lease
 	stop    context.Context
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 	places  sync.WaitGroup
+	usable  atomic.Int64 // slots that are not lost
 }
 
 // NewPool boots a cell for each slot, in the background. Close it.
 func NewPool(o PoolOptions) *Pool {
 	o.Config = o.Config.withDefaults()
 	p := &Pool{options: o, ready: make(chan *Lease)}
-	p.stop, p.cancel = context.WithCancel(context.Background())
+	p.stop, p.cancel = context.WithCancelCause(context.Background())
+	p.usable.Store(int64(len(o.Slots)))
 	for _, slot := range o.Slots {
 		p.places.Go(func() { p.keep(slot) })
 	}
@@ -69,7 +88,7 @@ func NewPool(o PoolOptions) *Pool {
 
 // Close kills the cells, taken ones too, and waits until their leases are closed.
 func (p *Pool) Close() {
-	p.cancel()
+	p.cancel(ErrPoolClosed)
 	p.places.Wait()
 }
 
@@ -88,7 +107,7 @@ func (p *Pool) Take(ctx context.Context, volume string, readOnly bool) (*Lease, 
 	select {
 	case l = <-p.ready:
 	case <-p.stop.Done():
-		return nil, ErrPoolClosed
+		return nil, context.Cause(p.stop)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -118,7 +137,7 @@ func (l *Lease) Close(ctx context.Context) error {
 	return l.err
 }
 
-// keep has a cell ready in one slot, again and again.
+// keep has a cell ready in one slot, again and again, until the slot is lost.
 func (p *Pool) keep(slot Slot) {
 	cfg := p.options.Config
 	cfg.Disk, cfg.AttachLater, cfg.ReadOnly, cfg.Deadline = slot.Path(), true, false, idleDeadline
@@ -132,11 +151,22 @@ func (p *Pool) keep(slot Slot) {
 		select {
 		case p.ready <- l:
 			<-l.closed
+			if isStuck(l.err) {
+				p.lose(slot, l.err)
+				return
+			}
 		case <-cell.Done():
 		case <-p.stop.Done():
 		}
 		cell.Kill()
 		_ = cell.Wait()
+	}
+}
+
+func (p *Pool) lose(slot Slot, err error) {
+	p.options.Log.Error("a slot for sandboxes is lost", "slot", slot.Path(), "error", err)
+	if p.usable.Add(-1) == 0 {
+		p.cancel(errAllStuck)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -97,4 +98,41 @@ func TestPool(t *testing.T) {
 	p.Close()
 	_, err = p.Take(ctx, one, false)
 	require.ErrorIs(t, err, ErrPoolClosed)
+}
+
+// stuckError is a slot's that is lost.
+type stuckError struct{}
+
+func (stuckError) Error() string { return "stuck" }
+func (stuckError) Stuck() bool   { return true }
+
+// TestPoolLosesSlots: no cell is booted in a slot that is stuck, and with the last one
+// nobody waits any more.
+func TestPoolLosesSlots(t *testing.T) {
+	tl, err := tools()
+	require.NoError(t, err)
+	var slots []Slot
+	for range 2 {
+		slot := &fileSlot{file: filepath.Join(t.TempDir(), "disk"), failure: stuckError{}}
+		require.NoError(t, os.WriteFile(slot.file, nil, 0o666))
+		require.NoError(t, os.Chmod(slot.file, 0o666))
+		slots = append(slots, slot)
+	}
+	var log bytes.Buffer
+	p := NewPool(PoolOptions{Config: Config{Tools: tl}, Slots: slots, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	defer p.Close()
+	ctx := patience(t)
+	volume := assemble(t, part{mib: 16, image: makeFS(t, "ext4", 16*mib, seed(t))})
+	var used []Slot
+	for range slots {
+		l, err := p.Take(ctx, volume, true)
+		require.NoError(t, err)
+		used = append(used, l.slot)
+		require.ErrorIs(t, l.Close(ctx), stuckError{})
+	}
+	require.ElementsMatch(t, slots, used, "each once")
+	_, err = p.Take(ctx, volume, true)
+	require.ErrorIs(t, err, errAllStuck)
+	p.Close()
+	require.Equal(t, 2, strings.Count(log.String(), "is lost"))
 }
