@@ -85,13 +85,26 @@ func withMount(ctx context.Context, client *v1.Client, f func(dir string) error)
 	}()
 	select {
 	case err := <-ended:
-		return err
+		return errors.Join(err, unmountLeft(ctx, dir))
+	case <-ctx.Done():
+		stop()
+		err := cancelled(<-ended)
+		return errors.Join(context.Cause(ctx), err, unmountLeft(ctx, dir))
 	case <-ready:
 	}
 	err = f(dir)
 	_, unmountErr := fuse.Unmount(context.WithoutCancel(ctx), dir)
 	stop()
 	return errors.Join(err, unmountErr, cancelled(<-ended))
+}
+
+// unmountLeft unmounts what was perhaps mounted, but never ready.
+func unmountLeft(ctx context.Context, dir string) error {
+	_, err := fuse.Unmount(context.WithoutCancel(ctx), dir)
+	if errors.Is(err, fuse.ErrNotMounted) {
+		return nil
+	}
+	return err
 }
 
 // cancelled leaves out the end that we asked for.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"goldstream/api/v1"
 	"goldstream/personalize/inspect"
 )
 
@@ -45,6 +49,53 @@ func TestInspect(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	require.NoError(t, err)
 	require.NotContains(t, string(mounts), "goldstream-inspect-")
+}
+
+// mounter is a daemon that makes mounts, and no more.
+type mounter struct {
+	v1.Backend
+	serve func(ctx context.Context) error
+}
+
+func (m mounter) Mount(context.Context, v1.MountRequest) (v1.Mount, error) { return m, nil }
+
+func (m mounter) Serve(ctx context.Context, _ []byte, _ func()) error { return m.serve(ctx) }
+
+func (m mounter) Close() error { return nil }
+
+// TestMountThatIsNeverReady leaves no mount and no directory.
+func TestMountThatIsNeverReady(t *testing.T) {
+	needFUSE(t)
+	ending, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for want, serve := range map[string]func(context.Context) error{
+		"no more mounts": func(context.Context) error { return &v1.Error{Code: v1.CodeInternal, Message: "no more mounts"} },
+		"context canceled": func(serving context.Context) error {
+			cancel()
+			<-serving.Done()
+			return context.Cause(serving)
+		},
+	} {
+		ctx := t.Context()
+		if want == "context canceled" {
+			ctx = ending
+		}
+		tmp := t.TempDir()
+		t.Setenv("TMPDIR", tmp)
+		pair := v1.NewPair()
+		srv := v1.NewServer(mounter{serve: serve}, "test", slog.New(slog.DiscardHandler))
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Serve(pair) }()
+		client := v1.NewClientDial(pair.Dial)
+		err := withMount(ctx, client, func(string) error { panic("there is no mount") })
+		require.ErrorContains(t, err, want)
+		client.Close()
+		require.NoError(t, srv.Close())
+		require.ErrorIs(t, <-ended, http.ErrServerClosed)
+		left, err := os.ReadDir(tmp)
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
 }
 
 func buildGuest(t *testing.T) string {
