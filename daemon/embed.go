@@ -84,6 +84,7 @@ func (a *apiServer) drain(ctx context.Context) error {
 		err = a.srv.Close()
 	}
 	<-a.done
+	a.cancel()    // mounts, which Shutdown does not know
 	a.busy.Wait() // their connections are closed: they end
 	return err
 }

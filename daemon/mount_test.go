@@ -86,6 +86,20 @@ func TestMountRefusals(t *testing.T) {
 	require.NoError(t, a.DeleteVolume(t.Context(), "web"))
 }
 
+// TestStopDoesNotWaitForDevices: a client that was let mount and sends nothing is
+// told of the stop.
+func TestStopDoesNotWaitForDevices(t *testing.T) {
+	a := newAPI(t)
+	_, err := a.CreateVolume(t.Context(), v1.CreateRequest{Name: "web", Size: 1 << 20})
+	require.NoError(t, err)
+	_, r := a.askMount(t)
+	require.NoError(t, a.Close())
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, v1.ErrStopping.Error())
+	require.False(t, a.d.exports.isBarred("web"))
+}
+
 // TestStuckMountKeepsOthersOff: its calls may still write.
 func TestStuckMountKeepsOthersOff(t *testing.T) {
 	a := newAPI(t)

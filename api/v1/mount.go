@@ -112,7 +112,7 @@ func (s *server) prepareMount(w http.ResponseWriter, r *http.Request) (Mount, er
 }
 
 func serveMount(ctx context.Context, cancel func(), conn net.Conn, m Mount, lines mountLines) error {
-	control, err := receiveControl(conn)
+	control, err := receiveControl(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -131,8 +131,8 @@ func serveMount(ctx context.Context, cancel func(), conn net.Conn, m Mount, line
 }
 
 // receiveControl upgrades the connection and takes the message that carries the
-// device.
-func receiveControl(conn net.Conn) ([]byte, error) {
+// device. It does not wait for that once ctx ends.
+func receiveControl(ctx context.Context, conn net.Conn) ([]byte, error) {
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, invalid("a mount needs a Unix socket")
@@ -141,8 +141,12 @@ func receiveControl(conn net.Conn) ([]byte, error) {
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", upgradeMount); err != nil {
 		return nil, err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	oob := make([]byte, controlSpace)
 	_, n, _, _, err := unixConn.ReadMsgUnix(make([]byte, 1), oob)
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, &Error{Code: CodeCancelled, Message: fmt.Sprintf("no FUSE device came: %v", err)}
 	}
