@@ -297,6 +297,33 @@ func TestStopUnderReads(t *testing.T) {
 	require.NoError(t, m.Stop(t.Context()), "again")
 }
 
+// TestServeOfMountInUse: a device whose first request somebody has read holds nobody
+// up.
+func TestServeOfMountInUse(t *testing.T) {
+	if _, err := os.Stat(device); err != nil || os.Geteuid() != 0 {
+		t.Skip("only root mounts, with /dev/fuse")
+	}
+	dir := t.TempDir()
+	dev, err := Mount(t.Context(), dir, MountOptions{})
+	require.NoError(t, err)
+	unmount := sync.OnceValue(func() error { return unix.Unmount(dir, unix.MNT_DETACH) })
+	defer unmount()
+	_, err = unix.Read(int(dev.Fd()), make([]byte, 1<<20))
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() {
+		_, err := Serve(dev, Options{Images: shelf{}, Volumes: shelf{}})
+		served <- err
+	}()
+	select {
+	case err = <-served:
+	case <-time.After(time.Minute):
+		require.NoError(t, unmount()) // ends the read
+		err = <-served
+	}
+	require.ErrorContains(t, err, "first request does not come")
+}
+
 // TestCloses: every open ends in a close, whatever the kernel does about it.
 func TestCloses(t *testing.T) {
 	d := &memoryDisk{data: make([]byte, 1<<20)}

@@ -2,11 +2,13 @@ package fuse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	gofuse "github.com/hanwen/go-fuse/v2/fuse"
@@ -18,6 +20,9 @@ const (
 	maxBackground = 32
 	// maxInFlight bounds the memory of requests that are being answered, bytes.
 	maxInFlight = 64 << 20
+	// initPatience is how long the kernel's first request may take, which it makes
+	// as it mounts.
+	initPatience = 2 * time.Second
 )
 
 // Options say what a Server shows.
@@ -73,6 +78,10 @@ func newServer(dev *os.File, raw gofuse.RawFileSystem, log *slog.Logger) (*gofus
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
+	if err := awaitInit(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
 	srv, err := gofuse.NewServer(raw, fmt.Sprintf("/dev/fd/%d", fd), &gofuse.MountOptions{
 		Name:                    source,
 		MaxWrite:                maxIO,
@@ -86,6 +95,24 @@ func newServer(dev *os.File, raw gofuse.RawFileSystem, log *slog.Logger) (*gofus
 		return nil, fmt.Errorf("the kernel did not begin to use the mount: %w", err)
 	}
 	return srv, nil
+}
+
+// awaitInit waits for the kernel's first request, which go-fuse reads without end:
+// somebody else may have read it before.
+func awaitInit(fd int) error {
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for end := time.Now().Add(initPatience); ; {
+		n, err := unix.Poll(ready, int(max(0, time.Until(end).Milliseconds())))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case n == 0:
+			return errors.New("the kernel did not begin to use the mount: its first request does not come")
+		default: // what it is, and why there is none, is for the read
+			return nil
+		}
+	}
 }
 
 // Done is closed when the mount has ended: it was unmounted, and the last file
