@@ -93,7 +93,7 @@ func TestStopDoesNotWaitForDevices(t *testing.T) {
 	_, err := a.CreateVolume(t.Context(), v1.CreateRequest{Name: "web", Size: 1 << 20})
 	require.NoError(t, err)
 	_, r := a.askMount(t)
-	require.NoError(t, a.Close())
+	require.NoError(t, a.api.drain(t.Context()))
 	line, err := r.ReadString('\n')
 	require.NoError(t, err)
 	require.Contains(t, line, v1.ErrStopping.Error())
