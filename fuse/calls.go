@@ -34,15 +34,12 @@ func (c *calls) begin() (end func(), errno syscall.Errno) {
 	return c.gate.leave, 0
 }
 
-// beginLong is begin for what may wait long: ctx ends with the calls too.
-func (c *calls) beginLong(ctx context.Context) (_ context.Context, end func(), errno syscall.Errno) {
-	leave, errno := c.begin()
-	if errno != 0 {
-		return ctx, nil, errno
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(c.ctx, cancel)
-	return ctx, func() { stop(); cancel(); leave() }, 0
+// beginLong is begin for what may wait long: ctx ends with the calls. It does not
+// end when the caller gets a signal. Calls on disks never do, and programs that
+// have timers, kernels in a cell above all, would take the disk for broken.
+func (c *calls) beginLong() (ctx context.Context, end func(), errno syscall.Errno) {
+	end, errno = c.begin()
+	return c.ctx, end, errno
 }
 
 // errno is what the caller of the file system sees of err. What becomes EIO is

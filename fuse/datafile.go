@@ -114,12 +114,12 @@ func checkSetattr(in *gofuse.SetAttrIn, size uint64) syscall.Errno {
 }
 
 // Open opens the disk behind the file. What it reads as is settled here.
-func (n *dataFile) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
+func (n *dataFile) Open(_ context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	srv := n.dir.srv
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && n.dir.writable == nil {
 		return nil, 0, syscall.EROFS
 	}
-	ctx, end, errno := srv.beginLong(ctx)
+	ctx, end, errno := srv.beginLong()
 	if errno != 0 {
 		return nil, 0, errno
 	}

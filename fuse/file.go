@@ -53,8 +53,8 @@ func (f *file) clip(off, length int64) int64 { return max(0, min(length, f.size-
 
 // Read ends at the end of the file; beyond it there is nothing to read. Past the page
 // cache the kernel asks for that too.
-func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadResult, syscall.Errno) {
-	end, errno := f.calls.begin()
+func (f *file) Read(_ context.Context, dest []byte, off int64) (gofuse.ReadResult, syscall.Errno) {
+	ctx, end, errno := f.calls.beginLong()
 	if errno != 0 {
 		return nil, errno
 	}
@@ -75,11 +75,11 @@ func (f *file) Read(ctx context.Context, dest []byte, off int64) (gofuse.ReadRes
 }
 
 // Write ends at the end of the file; beyond it there is no space, as on a disk.
-func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+func (f *file) Write(_ context.Context, data []byte, off int64) (uint32, syscall.Errno) {
 	if f.writable == nil {
 		return 0, syscall.EROFS
 	}
-	ctx, end, errno := f.calls.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong()
 	if errno != 0 {
 		return 0, errno
 	}
@@ -94,11 +94,11 @@ func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, sysca
 	return uint32(n), 0
 }
 
-func (f *file) Fsync(ctx context.Context, _ uint32) syscall.Errno {
+func (f *file) Fsync(_ context.Context, _ uint32) syscall.Errno {
 	if f.writable == nil {
 		return 0
 	}
-	ctx, end, errno := f.calls.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong()
 	if errno != 0 {
 		return errno
 	}
@@ -108,7 +108,7 @@ func (f *file) Fsync(ctx context.Context, _ uint32) syscall.Errno {
 
 // Allocate punches and zeroes. Space for blocks that keep what they read as is
 // not promised: there is no such call, and tools do without.
-func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
+func (f *file) Allocate(_ context.Context, off, size uint64, mode uint32) syscall.Errno {
 	if f.writable == nil {
 		return syscall.EROFS
 	}
@@ -123,7 +123,7 @@ func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) sysc
 		off = min(off, uint64(f.size))
 		size = min(size, uint64(f.size)-off)
 	}
-	ctx, end, errno := f.calls.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong()
 	if errno != 0 {
 		return errno
 	}
@@ -133,14 +133,14 @@ func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) sysc
 
 // Lseek finds data and holes. Behind the last hole, which may be empty, there is
 // the end of the file.
-func (f *file) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
+func (f *file) Lseek(_ context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
 	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {
 		return 0, syscall.EINVAL
 	}
 	if off >= uint64(f.size) {
 		return 0, syscall.ENXIO
 	}
-	ctx, end, errno := f.calls.beginLong(ctx)
+	ctx, end, errno := f.calls.beginLong()
 	if errno != 0 {
 		return 0, errno
 	}
