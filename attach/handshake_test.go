@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -24,7 +23,10 @@ func TestOpenAtAnotherServer(t *testing.T) {
 	cmd := exec.Command("nbdkit", "-f", "-r", "-U", socket, "memory", "3M")
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	require.Eventually(t, func() bool { _, err := os.Stat(socket); return err == nil }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { // the file is there before anybody listens
+		c, err := net.Dial("unix", socket)
+		return err == nil && c.Close() == nil
+	}, 30*time.Second, time.Millisecond)
 	f, e, err := open(context.Background(), &Config{Network: "unix", Address: socket, Export: "any"})
 	require.NoError(t, err)
 	require.NoError(t, f.Close())

@@ -29,9 +29,9 @@ func qemuNbd(t testing.TB, file string, args ...string) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	require.Eventually(t, func() bool {
-		_, err := os.Stat(socket)
-		return err == nil
+	require.Eventually(t, func() bool { // the file is there before anybody listens
+		c, err := net.Dial("unix", socket)
+		return err == nil && c.Close() == nil
 	}, 10*time.Second, 5*time.Millisecond, "%s", &out)
 	return socket
 }
