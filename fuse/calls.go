@@ -15,8 +15,7 @@ type calls struct {
 	ctx  context.Context // ends what waits
 	end  context.CancelFunc
 	gone syscall.Errno // of calls after the gate was shut
-	// failed is told what the caller learns as a plain EIO or ENOSPC, and of writes
-	// and flushes that were interrupted; may be nil.
+	// failed is told what the caller learns as a plain EIO or ENOSPC; may be nil.
 	failed func(op string, err error)
 }
 
@@ -26,20 +25,14 @@ func newCalls(log *slog.Logger, gone syscall.Errno) *calls {
 	return c
 }
 
-// begin starts a call; end has to be called unless errno is not 0.
-func (c *calls) begin() (end func(), errno syscall.Errno) {
+// begin starts a call; end has to be called unless errno is not 0. ctx ends with the
+// calls and not when the caller gets a signal: calls on disks never do, and programs
+// that have timers, kernels in a cell above all, would take the disk for broken.
+func (c *calls) begin() (ctx context.Context, end func(), errno syscall.Errno) {
 	if !c.gate.enter() {
-		return nil, c.gone
+		return nil, nil, c.gone
 	}
-	return c.gate.leave, 0
-}
-
-// beginLong is begin for what may wait long: ctx ends with the calls. It does not
-// end when the caller gets a signal. Calls on disks never do, and programs that
-// have timers, kernels in a cell above all, would take the disk for broken.
-func (c *calls) beginLong() (ctx context.Context, end func(), errno syscall.Errno) {
-	end, errno = c.begin()
-	return c.ctx, end, errno
+	return c.ctx, c.gate.leave, 0
 }
 
 // errno is what the caller of the file system sees of err. What becomes EIO is
@@ -50,12 +43,8 @@ func (c *calls) errno(op, what string, err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
-	interrupted := errors.Is(err, context.Canceled) && c.ctx.Err() == nil
-	if c.failed != nil && (!interrupted || changes(op)) {
+	if c.failed != nil {
 		c.failed(op, err)
-	}
-	if interrupted {
-		return syscall.EINTR
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return syscall.ENOSPC
@@ -63,9 +52,6 @@ func (c *calls) errno(op, what string, err error) syscall.Errno {
 	c.log.Warn("a call on the mount failed", slog.String("call", op), slog.String("file", what), slog.Any("error", err))
 	return syscall.EIO
 }
-
-// changes tells that what was asked for is not there if the call was interrupted.
-func changes(op string) bool { return op == opWrite || op == opFlush || op == opAllocate }
 
 // nameErrno is errno of a call that looks for a disk by its name.
 func (c *calls) nameErrno(op, what string, err error) syscall.Errno {

@@ -74,8 +74,8 @@ func (n *dataFile) attr(out *gofuse.Attr, e Entry, size int64) {
 	setTimes(out, e.Created)
 }
 
-func (n *dataFile) Getattr(ctx context.Context, h gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
-	end, errno := n.dir.srv.begin()
+func (n *dataFile) Getattr(_ context.Context, h gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
+	ctx, end, errno := n.dir.srv.begin()
 	if errno != 0 {
 		return errno
 	}
@@ -119,7 +119,7 @@ func (n *dataFile) Open(_ context.Context, flags uint32) (gofs.FileHandle, uint3
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY && n.dir.writable == nil {
 		return nil, 0, syscall.EROFS
 	}
-	ctx, end, errno := srv.beginLong()
+	ctx, end, errno := srv.begin()
 	if errno != 0 {
 		return nil, 0, errno
 	}

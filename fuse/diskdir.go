@@ -62,8 +62,8 @@ func (d *diskDir) open(ctx context.Context) (Disk, func() error, error) {
 	return opened, opened.Close, nil
 }
 
-func (d *diskDir) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
-	end, errno := d.srv.begin()
+func (d *diskDir) Getattr(_ context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
+	ctx, end, errno := d.srv.begin()
 	if errno != 0 {
 		return errno
 	}
@@ -76,8 +76,8 @@ func (d *diskDir) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.At
 	return 0
 }
 
-func (d *diskDir) Lookup(ctx context.Context, name string, out *gofuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	end, errno := d.srv.begin()
+func (d *diskDir) Lookup(_ context.Context, name string, out *gofuse.EntryOut) (*gofs.Inode, syscall.Errno) {
+	ctx, end, errno := d.srv.begin()
 	if errno != 0 {
 		return nil, errno
 	}
@@ -122,8 +122,8 @@ func partitionNumber(name string) (int, bool) {
 	return n, err == nil && n > 0 && partitionName(n) == name
 }
 
-func (d *diskDir) Readdir(ctx context.Context) (gofs.DirStream, syscall.Errno) {
-	end, errno := d.srv.begin()
+func (d *diskDir) Readdir(_ context.Context) (gofs.DirStream, syscall.Errno) {
+	ctx, end, errno := d.srv.begin()
 	if errno != 0 {
 		return nil, errno
 	}

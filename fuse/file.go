@@ -54,7 +54,7 @@ func (f *file) clip(off, length int64) int64 { return max(0, min(length, f.size-
 // Read ends at the end of the file; beyond it there is nothing to read. Past the page
 // cache the kernel asks for that too.
 func (f *file) Read(_ context.Context, dest []byte, off int64) (gofuse.ReadResult, syscall.Errno) {
-	ctx, end, errno := f.calls.beginLong()
+	ctx, end, errno := f.calls.begin()
 	if errno != 0 {
 		return nil, errno
 	}
@@ -79,7 +79,7 @@ func (f *file) Write(_ context.Context, data []byte, off int64) (uint32, syscall
 	if f.writable == nil {
 		return 0, syscall.EROFS
 	}
-	ctx, end, errno := f.calls.beginLong()
+	ctx, end, errno := f.calls.begin()
 	if errno != 0 {
 		return 0, errno
 	}
@@ -98,7 +98,7 @@ func (f *file) Fsync(_ context.Context, _ uint32) syscall.Errno {
 	if f.writable == nil {
 		return 0
 	}
-	ctx, end, errno := f.calls.beginLong()
+	ctx, end, errno := f.calls.begin()
 	if errno != 0 {
 		return errno
 	}
@@ -123,7 +123,7 @@ func (f *file) Allocate(_ context.Context, off, size uint64, mode uint32) syscal
 		off = min(off, uint64(f.size))
 		size = min(size, uint64(f.size)-off)
 	}
-	ctx, end, errno := f.calls.beginLong()
+	ctx, end, errno := f.calls.begin()
 	if errno != 0 {
 		return errno
 	}
@@ -140,7 +140,7 @@ func (f *file) Lseek(_ context.Context, off uint64, whence uint32) (uint64, sysc
 	if off >= uint64(f.size) {
 		return 0, syscall.ENXIO
 	}
-	ctx, end, errno := f.calls.beginLong()
+	ctx, end, errno := f.calls.begin()
 	if errno != 0 {
 		return 0, errno
 	}

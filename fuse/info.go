@@ -104,8 +104,8 @@ func (n *infoFile) stat(ctx context.Context, out *gofuse.Attr) error {
 	return nil
 }
 
-func (n *infoFile) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
-	end, errno := n.dir.srv.begin()
+func (n *infoFile) Getattr(_ context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
+	ctx, end, errno := n.dir.srv.begin()
 	if errno != 0 {
 		return errno
 	}
@@ -115,11 +115,11 @@ func (n *infoFile) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.A
 
 // Open settles the content. It is read past the page cache: it may have another
 // length than the kernel was told.
-func (n *infoFile) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
+func (n *infoFile) Open(_ context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 		return nil, 0, syscall.EROFS
 	}
-	end, errno := n.dir.srv.begin()
+	ctx, end, errno := n.dir.srv.begin()
 	if errno != 0 {
 		return nil, 0, errno
 	}

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -209,24 +211,75 @@ func TestSlotReadsBeyondTheEnd(t *testing.T) {
 	require.NoError(t, s.Detach(t.Context()))
 }
 
-// TestSlotRemembersInterruptions: a write that was interrupted is not there, and a
-// guest may have forgotten who it was that it killed.
-func TestSlotRemembersInterruptions(t *testing.T) {
-	d := &memoryDisk{data: make([]byte, 1<<20), fail: context.Canceled}
-	a := newAttachment("web", d, false, slog.New(slog.DiscardHandler))
-	f, ctx := a.open(), t.Context()
-	_, errno := f.Read(ctx, make([]byte, 512), 0)
-	require.Equal(t, syscall.EINTR, errno)
-	require.NoError(t, a.failed(), "nothing is lost")
-	_, errno = f.Write(ctx, make([]byte, 512), 0)
-	require.Equal(t, syscall.EINTR, errno)
-	require.Equal(t, syscall.EINTR, f.Allocate(ctx, 0, 4096, unix.FALLOC_FL_ZERO_RANGE))
-	require.Equal(t, syscall.EINTR, f.Fsync(ctx, 0))
-	d.setFail(nil)
-	require.NoError(t, a.ends(ctx))
-	var e *DiskErrors
-	require.ErrorAs(t, a.close(ctx), &e)
-	require.Equal(t, [3]int64{0, 2, 1}, [3]int64{e.Reads, e.Writes, e.Flushes})
+// stormy is a disk each of whose calls waits until its caller got many signals, and
+// fails if it was told to give up.
+type stormy struct {
+	*memoryDisk
+	signals *atomic.Int64
+	calm    *atomic.Bool // the storm is over
+}
+
+func (d stormy) wait(ctx context.Context) error {
+	for until := d.signals.Load() + 50; d.signals.Load() < until && ctx.Err() == nil && !d.calm.Load(); {
+		runtime.Gosched()
+	}
+	return ctx.Err()
+}
+
+func (d stormy) ReadAt(ctx context.Context, p []byte, off int64) error {
+	return errors.Join(d.wait(ctx), d.memoryDisk.ReadAt(ctx, p, off))
+}
+
+func (d stormy) WriteAt(ctx context.Context, p []byte, off int64, fua bool) error {
+	return errors.Join(d.wait(ctx), d.memoryDisk.WriteAt(ctx, p, off, fua))
+}
+
+func (d stormy) Flush(ctx context.Context) error {
+	return errors.Join(d.wait(ctx), d.memoryDisk.Flush(ctx))
+}
+
+// TestSlotIsNotInterrupted reads and writes under a storm of signals, in which
+// kernels in a cell live by their timers.
+func TestSlotIsNotInterrupted(t *testing.T) {
+	d := stormy{&memoryDisk{data: make([]byte, 1<<20)}, new(atomic.Int64), new(atomic.Bool)}
+	s := slotIn(t, func(context.Context, string) (WritableDisk, error) { return d, nil })
+	require.NoError(t, s.Attach(t.Context(), "web", false))
+	fd := s.openFile(t, unix.O_RDWR)
+	defer unix.Close(fd)
+	thread, done := make(chan int), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		done <- readAndWrite(fd)
+	}()
+	// The runtime takes SIGURG at any time, and restarts system calls.
+	for tid := <-thread; ; d.signals.Add(1) {
+		select {
+		case err := <-done:
+			d.calm.Store(true)
+			require.NoError(t, err)
+			require.NoError(t, s.Detach(t.Context()))
+			return
+		default:
+			_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG) // the thread may have ended
+		}
+	}
+}
+
+func readAndWrite(fd int) error {
+	for i := range int64(20) {
+		want, got := bytes.Repeat([]byte{byte(i + 1)}, 4096), make([]byte, 4096)
+		n, err := unix.Pwrite(fd, want, i<<12)
+		m, e := unix.Pread(fd, got, i<<12)
+		if err = errors.Join(err, e, unix.Fsync(fd)); err != nil {
+			return err
+		}
+		if n != len(want) || m != len(got) || !bytes.Equal(want, got) {
+			return fmt.Errorf("round %d: %d bytes written and %d read, which differ", i, n, m)
+		}
+	}
+	return nil
 }
 
 // TestSlotDetachesUnderLoad detaches while many read and write: no call reaches the

@@ -59,8 +59,8 @@ func (d *listDir) Getattr(_ context.Context, _ fs.FileHandle, out *gofuse.AttrOu
 	return 0
 }
 
-func (d *listDir) Lookup(ctx context.Context, name string, out *gofuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	end, errno := d.srv.begin()
+func (d *listDir) Lookup(_ context.Context, name string, out *gofuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	ctx, end, errno := d.srv.begin()
 	if errno != 0 {
 		return nil, errno
 	}
@@ -75,8 +75,8 @@ func (d *listDir) Lookup(ctx context.Context, name string, out *gofuse.EntryOut)
 	return d.NewInode(ctx, child, fs.StableAttr{Mode: syscall.S_IFDIR, Ino: inode(d.name, e.ID, name)}), 0
 }
 
-func (d *listDir) Readdir(ctx context.Context) (fs.DirStream, syscall.Errno) {
-	end, errno := d.srv.begin()
+func (d *listDir) Readdir(_ context.Context) (fs.DirStream, syscall.Errno) {
+	ctx, end, errno := d.srv.begin()
 	if errno != 0 {
 		return nil, errno
 	}
