@@ -73,7 +73,7 @@ func (r *reclaimer) absorb(j job) error {
 		if done, err = a.step(regions); err != nil {
 			return 0, err
 		}
-		return done, r.pauseFor(a.disk)
+		return done, cmp.Or(r.pauseFor(a.disk), r.sooner())
 	})
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (a *absorber) findUnread() (bool, error) {
 				return 0, cmp.Or(err, errRead)
 			}
 		}
-		return len(regions), a.r.pause()
+		return len(regions), cmp.Or(a.r.pause(), a.r.sooner())
 	})
 	if err == errRead {
 		return false, nil

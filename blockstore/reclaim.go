@@ -88,23 +88,6 @@ func (r *reclaimer) run() {
 	}
 }
 
-// job is one thing to free.
-type job struct {
-	lineage *lineage
-	version *version // nil: the whole lineage
-	// before and after stand before and after the version; nil: none. With
-	// trim, after is the top of a volume.
-	before, after *version
-	trim          bool
-}
-
-func (j job) layer() layerID {
-	if j.version == nil {
-		return layerID{lineage: j.lineage.id}
-	}
-	return layerID{j.lineage.id, j.version.number}
-}
-
 // round frees all that can be freed now.
 func (r *reclaimer) round() {
 	failed := map[layerID]bool{}
@@ -115,7 +98,7 @@ func (r *reclaimer) round() {
 		}
 		if err := r.do(j); errors.Is(err, errStopped) {
 			return
-		} else if err != nil {
+		} else if err != nil && !errors.Is(err, errSooner) {
 			failed[j.layer()] = true
 			r.s.o.Logger.Warn("space of a deleted disk not given back; tried again at the next delete or start",
 				"layer", layerDir(j.layer()), "err", err)
@@ -137,55 +120,6 @@ func (r *reclaimer) do(j job) error {
 		r.trimmed[j.layer()] = time.Now()
 	}
 	return r.absorb(j)
-}
-
-// next picks what can be freed now.
-func (r *reclaimer) next(failed map[layerID]bool) (job, bool) {
-	c := r.s.cat
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for l := range c.mu.doomed {
-		if j, ok := r.nextOf(l); ok && !failed[j.layer()] {
-			return j, true
-		}
-		if !l.hasDoomed() {
-			delete(c.mu.doomed, l)
-		}
-	}
-	return job{}, false
-}
-
-// nextOf picks what can be freed of a lineage: the newest first, so that what
-// several versions hold for the same one moves once.
-func (r *reclaimer) nextOf(l *lineage) (job, bool) {
-	needed := false
-	var found *version
-	for _, v := range l.versions {
-		if !l.unneeded(v) {
-			needed = true
-		} else if !(r.isBase(l, v) && time.Since(r.trimmed[layerID{l.id, v.number}]) < trimEvery) {
-			found = v
-		}
-	}
-	if !needed {
-		return job{lineage: l}, true
-	}
-	if found != nil {
-		before, after := l.neighbours(found)
-		return job{lineage: l, version: found, before: before, after: after, trim: r.isBase(l, found)}, true
-	}
-	for _, v := range l.merged {
-		if v.rec.Live == 0 {
-			return job{lineage: l, version: v}, true
-		}
-	}
-	return job{}, false
-}
-
-// isBase tells that a version is what the top of a volume stands on.
-func (r *reclaimer) isBase(l *lineage, v *version) bool {
-	n := len(l.versions)
-	return l.writable && n > 1 && l.versions[n-2] == v
 }
 
 // removeLineage removes a lineage of which nothing is needed.
