@@ -19,6 +19,7 @@ type Backend interface {
 	StoreBackend
 	TaskBackend
 	PlanBackend
+	ResourceBackend
 	MountBackend
 	ScrubBackend
 	RepairBackend

@@ -40,6 +40,11 @@
 //	POST   /v1/retired/{id}/restore    JSON {as}; id may be the name of one
 //	DELETE /v1/retired/{id}
 //	GET    /v1/usage
+//	GET    /v1/COLLECTION              hardware, hardware-types, enclosures, enclosure-groups, logical-enclosures
+//	POST   /v1/COLLECTION              JSON, a resource; ?dryRun=true, ?confirm=volume-loss, as the next two
+//	GET    /v1/COLLECTION/{name}
+//	PUT    /v1/COLLECTION/{name}       JSON, all of the resource
+//	DELETE /v1/COLLECTION/{name}
 //	GET    /v1/store/checkpoints
 //	POST   /v1/store/checkpoints
 //	GET    /v1/store/dump                                                         NDJSON
@@ -53,7 +58,8 @@
 //
 // Requests are strict: an unknown JSON field or query parameter is an error. An
 // Idempotency-Key header names a request; the same key again returns the first
-// result. Grow and prune take none: to repeat them does no harm.
+// result. An If-Match header, or an eTag in the body, has a change refused that
+// does not know the present state. Grow and prune take none: to repeat them does no harm.
 //
 // Long work answers with NDJSON, one [Event] a line; the last line is the
 // result or the error. A connection that the client closes cancels the work.

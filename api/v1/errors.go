@@ -35,6 +35,7 @@ const (
 	CodeRange     Code = "range"
 	CodeCancelled Code = "cancelled"
 	CodeEpoch     Code = "old_epoch"
+	CodeStale     Code = "stale" // the eTag is not that of the present state
 	CodeInternal  Code = "internal"
 )
 
@@ -71,7 +72,7 @@ func causes() []cause {
 		{CodeExists, http.StatusConflict, store.ErrExists},
 		{CodeExists, http.StatusConflict, task.ErrKey},
 		{CodeInUse, http.StatusConflict, store.ErrInUse},
-		{CodeInUse, http.StatusConflict, store.ErrStale},
+		{CodeStale, http.StatusPreconditionFailed, store.ErrStale},
 		{CodeInUse, http.StatusConflict, task.ErrBusy},
 		{CodeInUse, http.StatusConflict, task.ErrFinished},
 		{CodeInUse, http.StatusConflict, task.ErrFull},
@@ -85,6 +86,9 @@ func causes() []cause {
 		{CodeInternal, http.StatusInternalServerError, nil},
 	}
 }
+
+// ErrStale is the cause of a change of what somebody else has changed meanwhile.
+var ErrStale = store.ErrStale
 
 // ErrInput is the cause of a disk image that cannot be imported: damaged, cut
 // short, or no disk image.

@@ -60,6 +60,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeStore(mux)
 	s.routeTasks(mux)
 	s.routePlans(mux)
+	s.routeResources(mux)
 	s.routeMounts(mux)
 	s.routeScrub(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))

@@ -22,7 +22,7 @@
 //	1    failed
 //	2    usage: an argument or flag makes no sense
 //	3    not found
-//	4    exists already, or is in use
+//	4    exists already, is in use, or was changed meanwhile
 //	5    no space left
 //	6    locked by another process
 //	7    damaged data: found by verify or check, or in the store itself

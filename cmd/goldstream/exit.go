@@ -35,7 +35,7 @@ EXIT CODES:
    1    failed
    2    usage: an argument or flag makes no sense
    3    not found
-   4    exists already, or is in use
+   4    exists already, is in use, or was changed meanwhile
    5    no space left
    6    locked by another process
    7    damaged data: found by verify or check, or in the store itself
@@ -64,7 +64,7 @@ func exitCode(err error) int {
 		causes []error
 	}{
 		{exitNotFound, []error{blockstore.ErrNotFound, fs.ErrNotExist, sandbox.ErrMissing, sandbox.ErrNotPrepared}},
-		{exitConflict, []error{blockstore.ErrExists, blockstore.ErrInUse}},
+		{exitConflict, []error{blockstore.ErrExists, blockstore.ErrInUse, v1.ErrStale}},
 		{exitNoSpace, []error{blockstore.ErrNoSpace, syscall.ENOSPC, syscall.EDQUOT}},
 		{exitLocked, []error{blockstore.ErrLocked}},
 		{exitDamaged, []error{blockstore.ErrCorrupt}},

@@ -75,10 +75,13 @@ func (l *LogicalEnclosure) References() []Reference {
 func (l *LogicalEnclosure) Claims() []Claim {
 	var list []Claim
 	for _, e := range l.Enclosures {
-		list = append(list, Claim{"enclosure:" + string(e), "enclosure " + string(e)})
+		list = append(list, EnclosureClaim(e))
 	}
 	return list
 }
+
+// EnclosureClaim is what the logical enclosure of an enclosure has.
+func EnclosureClaim(e URI) Claim { return Claim{"enclosure:" + string(e), "enclosure " + string(e)} }
 
 // Secrets are none.
 func (*LogicalEnclosure) Secrets() map[string]*string { return nil }

@@ -75,11 +75,14 @@ func (p *ServerProfile) Claims() []Claim {
 	var list []Claim
 	for _, u := range []URI{p.Hardware, p.Volume} {
 		if u != "" {
-			list = append(list, Claim{"profile:" + string(u), string(u)})
+			list = append(list, ProfileClaim(u))
 		}
 	}
 	return list
 }
+
+// ProfileClaim is what the profile of a server or of a volume has.
+func ProfileClaim(u URI) Claim { return Claim{"profile:" + string(u), string(u)} }
 
 // Secrets are the passwords among the values.
 func (p *ServerProfile) Secrets() map[string]*string { return attribute.Secrets(p.Values()) }

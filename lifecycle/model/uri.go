@@ -46,7 +46,7 @@ func NewURI(k Kind) URI {
 }
 
 // DefaultURI names the resource of a kind that a fresh store has; only
-// enclosures, enclosure groups and logical enclosures have one.
+// hardware types, enclosures, enclosure groups and logical enclosures have one.
 func DefaultURI(k Kind) URI { return uri(k, defaultID) }
 
 func uri(k Kind, id string) URI { return URI(uriPrefix + string(k) + "/" + id) }

@@ -33,6 +33,7 @@
 //	DIR/db/      Pebble; keys:
 //
 //	F                  format version, decimal
+//	K                  32 random bytes, the key of digests
 //	r URI              record: JSON {resource, secrets}
 //	c CLAIM            URI of the owner
 //	b TO 00 FROM       FROM references TO; empty

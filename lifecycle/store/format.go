@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -150,8 +151,10 @@ func (s *Store) start(made bool) error {
 			return err
 		}
 	}
-	s.seq, err = s.lastSequence()
-	return err
+	if s.seq, err = s.lastSequence(); err != nil {
+		return err
+	}
+	return s.complete()
 }
 
 // checkFresh refuses a database without a format that is not empty.
@@ -174,6 +177,38 @@ func (s *Store) fill() error {
 		return tx.batch.Set(formatKey, []byte(strconv.Itoa(formatVersion)), nil)
 	})
 }
+
+// complete adds what a store lacks that was made by an older version: defaults,
+// unless something else has their name, and the key. It reads the key.
+func (s *Store) complete() error {
+	return s.update(context.Background(), Cause{Who: "goldstream", Why: "what a fresh store has"}, func(tx *Tx) error {
+		for _, r := range model.Defaults() {
+			_, err := tx.ByName(r.Kind(), r.Head().Name)
+			if errors.Is(err, ErrNotFound) {
+				err = tx.Create(r)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		key, err := tx.value(keyKey)
+		if err != nil || len(key) == keySize {
+			s.key = key
+			return err
+		}
+		if key != nil {
+			return errf(ErrCorrupt, "the key of the lifecycle store in %s is damaged: restore it from a backup", s.dir)
+		}
+		s.key = make([]byte, keySize)
+		_, _ = rand.Read(s.key) // never fails (Go 1.24)
+		tx.journal = true       // there is something to commit
+		return tx.batch.Set(keyKey, s.key, nil)
+	})
+}
+
+// Key is a secret of this store, for digests that nobody else can compute. The
+// caller does not change it.
+func (s *Store) Key() []byte { return s.key }
 
 func (s *Store) lastSequence() (uint64, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixAudit}, UpperBound: []byte{prefixAudit + 1}})

@@ -15,7 +15,13 @@ const (
 	prefixJournal   = 'j'
 )
 
-var formatKey = []byte("F")
+// keySize is the size of the store's key in bytes.
+const keySize = 32
+
+var (
+	formatKey = []byte("F")
+	keyKey    = []byte("K")
+)
 
 // record is what stands under an r key. The resource has masks for secrets.
 type record struct {

@@ -28,6 +28,7 @@ type Store struct {
 	writing chan struct{}
 	seq     uint64 // of the last update; whoever holds the token has it
 
+	key    []byte        // set when it is opened
 	ready  atomic.Bool   // errors of the disk are final
 	halted chan struct{} // closed when they came
 	once   sync.Once
