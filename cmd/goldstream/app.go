@@ -43,6 +43,7 @@ func newApp(s streams) *cli.App {
 		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
 		noun("export", "by which tokens servers of the network open volumes", tokenCommands()),
 		inspectCommand(),
+		noun("boot", "how servers boot from the network", bootCommands()),
 		noun("sandbox", "where untrusted disks are opened", sandboxCommands()),
 		noun("scrub", "reading all images and snapshots, and comparing them with their checksums", scrubCommands()),
 		checkCommand(),

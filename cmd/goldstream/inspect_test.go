@@ -46,9 +46,43 @@ func TestInspect(t *testing.T) {
 	h.serve()
 	check("debian")
 	require.Contains(t, h.must("inspect", "web-1", "--guest", guest), "cannot boot from the network")
+	checkBootFiles(t, h, guest, tree)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	require.NoError(t, err)
 	require.NotContains(t, string(mounts), "goldstream-inspect-")
+}
+
+// checkBootFiles takes the boot files of a disk that has some, and of one that has not.
+func checkBootFiles(t *testing.T, h *house, guest, tree string) {
+	dest := filepath.Join(t.TempDir(), "boot")
+	r := h.run("boot", "files", "web-1", dest, "--guest", guest)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, "there is no /boot/vmlinuz-VERSION")
+	left, err := os.ReadDir(filepath.Dir(dest))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	for name, text := range map[string]string{
+		"boot/vmlinuz-6.1": "kernel", "boot/initrd.img-6.1": "initrd", "lib/modules/6.1/kernel/drivers/block/nbd.ko": "\x7fELF",
+		"boot/loader/entries/6.1.conf": "linux /boot/vmlinuz-6.1\noptions root=LABEL=root quiet\n",
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Join(tree, filepath.Dir(name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(tree, name), []byte(text), 0o644))
+	}
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	tool(t, "truncate", "-s", "16M", raw)
+	tool(t, "mke2fs", "-q", "-t", "ext4", "-d", tree, raw)
+	h.must("image", "import", "bootable", raw)
+	require.Contains(t, h.must("boot", "files", "bootable", dest, "--guest", guest), "root=LABEL=root quiet")
+	text, err := os.ReadFile(filepath.Join(dest, bootManifest))
+	require.NoError(t, err)
+	var boot inspect.Boot
+	require.NoError(t, json.Unmarshal(text, &boot))
+	kernel, err := os.ReadFile(filepath.Join(dest, boot.Kernel.Name))
+	require.NoError(t, err)
+	require.Equal(t, "kernel", string(kernel))
+	r = h.run("boot", "files", "bootable", dest, "--guest", guest)
+	require.Contains(t, r.err, "is there already")
 }
 
 // mounter is a daemon that makes mounts, and no more.

@@ -1,7 +1,11 @@
 package inspect
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,17 +35,20 @@ func TestDisk(t *testing.T) {
 		"usr/lib/os-release": "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\n",
 		"etc/fstab":          "# comment\nLABEL=root / ext4 defaults 0 1\nUUID=" + strings.ToUpper(bootUUID) + " /boot ext4 defaults 0 2\n",
 		"boot/.keep":         "",
-		"lib/modules/6.1.0-20-amd64/kernel/drivers/block/nbd.ko": "module",
+		"lib/modules/6.1.0-20-amd64/kernel/drivers/block/nbd.ko": "\x7fELF nbd",
+		"lib/modules/6.1.0-20-amd64/kernel/lib/base.ko":          "\x7fELF base",
+		"lib/modules/6.1.0-20-amd64/modules.dep":                 "kernel/drivers/block/nbd.ko: kernel/lib/base.ko\n",
 	})
 	require.NoError(t, os.Symlink("../usr/lib/os-release", filepath.Join(debian, "etc/os-release")))
-	boot := tree(t, map[string]string{"vmlinuz-6.1.0-20-amd64": "kernel", "initrd.img-6.1.0-20-amd64": "initrd", "vmlinuz-5.10.0-1-amd64": "old"})
+	boot := tree(t, map[string]string{"vmlinuz-6.1.0-20-amd64": "kernel", "initrd.img-6.1.0-20-amd64": "initrd", "vmlinuz-5.10.0-1-amd64": "old",
+		"grub/grub.cfg": "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1.0-20-amd64 root=UUID=abc ro quiet $x\n\tinitrd /initrd.img\n}\n"})
 	other := tree(t, map[string]string{
 		"etc/os-release":   "ID=odd\nPRETTY_NAME=\"Odd\x1b[31m \u202eOS\"\n",
 		"etc/fstab":        "LABEL=none /boot ext4 defaults 0 2\n",
 		"boot/vmlinuz-1.0": "kernel",
 	})
 	disk := filepath.Join(t.TempDir(), "disk")
-	run(t, "truncate", "-s", "200M", disk)
+	tool(t, "truncate", "-s", "200M", disk)
 	table := exec.Command("sfdisk", "-q", disk)
 	table.Stdin = strings.NewReader("label: gpt\nstart=1MiB, size=40MiB\nstart=41MiB, size=40MiB\nstart=81MiB, size=40MiB\nstart=121MiB, size=40MiB\n")
 	out, err := table.CombinedOutput()
@@ -53,10 +60,10 @@ func TestDisk(t *testing.T) {
 		{"mke2fs", "-q", "-t", "ext4", "-d", other, "FILE"},
 	} {
 		file := filepath.Join(t.TempDir(), "part")
-		run(t, "truncate", "-s", "40M", file)
+		tool(t, "truncate", "-s", "40M", file)
 		make[len(make)-1] = file
-		run(t, make...)
-		run(t, "dd", "if="+file, "of="+disk, "bs=1M", "seek="+[]string{"1", "41", "81", "121"}[i], "conv=sparse,notrunc", "status=none")
+		tool(t, make...)
+		tool(t, "dd", "if="+file, "of="+disk, "bs=1M", "seek="+[]string{"1", "41", "81", "121"}[i], "conv=sparse,notrunc", "status=none")
 	}
 	before, err := os.ReadFile(disk)
 	require.NoError(t, err)
@@ -84,9 +91,41 @@ func TestDisk(t *testing.T) {
 	require.Equal(t, "Odd?[31m ?OS", odd.Name)
 	require.False(t, odd.NetBoot)
 	require.Equal(t, []string{"kernel 1.0: it has no initrd, it has no NBD client (module nbd)"}, odd.WhyNot)
+	checkExtract(t, ctx, c, before)
 	after, err := os.ReadFile(disk)
 	require.NoError(t, err)
 	require.True(t, string(before) == string(after), "the disk was changed")
+}
+
+// checkExtract compares what is taken with what lies at the ranges it came from.
+func checkExtract(t *testing.T, ctx context.Context, c *sandbox.Cell, disk []byte) {
+	dir := t.TempDir()
+	b, err := Extract(ctx, c, dir)
+	require.NoError(t, err)
+	require.Equal(t, "6.1.0-20-amd64", b.Version)
+	require.Equal(t, "root=UUID=abc ro quiet", b.Options)
+	require.Regexp(t, "^UUID=", b.Root)
+	require.Len(t, b.Entries, 1)
+	var at []byte
+	require.True(t, b.Placed)
+	for _, r := range b.Ranges {
+		at = append(at, disk[r.Offset:r.Offset+r.Length]...)
+	}
+	for file, want := range map[BootFile]string{b.Kernel: "kernel", b.Initrd: "initrd", b.Modules[0]: "\x7fELF base", b.Modules[1]: "\x7fELF nbd"} {
+		got, err := os.ReadFile(filepath.Join(dir, file.Name))
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+		require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(got)), file.SHA256)
+		require.True(t, bytes.Contains(at, got), "%s is not where it is said to be", file.Path)
+	}
+	require.True(t, bytes.Contains(at, []byte("menuentry")), "the boot loader's file has no place")
+	require.True(t, bytes.Contains(at, []byte("vmlinuz-5.10.0-1-amd64")), "the directory has no place")
+	require.Len(t, b.Modules, 2)
+	_, err = Extract(ctx, c, dir)
+	require.ErrorIs(t, err, fs.ErrExist)
+	mounts, err := c.Mounts(ctx)
+	require.NoError(t, err)
+	require.Empty(t, mounts)
 }
 
 func tools(t *testing.T) sandbox.Tools {
@@ -112,7 +151,7 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func run(t *testing.T, args ...string) {
+func tool(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")

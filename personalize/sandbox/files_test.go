@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +36,7 @@ func TestFiles(t *testing.T) {
 			got, err := c.Mount(ctx, device, "/", ReadWrite, "")
 			require.NoError(t, err)
 			require.Equal(t, kind, got)
+			checkExtents(t, ctx, c, disk, kind)
 			checkFiles(t, ctx, c, kind)
 			require.NoError(t, c.UnmountAll(ctx))
 		})
@@ -54,6 +56,34 @@ func TestFiles(t *testing.T) {
 	fat := extract(t, disk, 705*mib, 64*mib)
 	tool(t, "fsck.vfat", "-n", fat)
 	require.Equal(t, "one\ntwo\n", tool(t, "mtype", "-i", fat, "::/new/dir/file"))
+}
+
+// checkExtents reads files where they are said to lie.
+func checkExtents(t *testing.T, ctx context.Context, c *Cell, disk, kind string) {
+	list, err := c.Extents(ctx, "/etc/hostname")
+	if kind == "btrfs" {
+		require.ErrorIs(t, err, syscall.EOPNOTSUPP)
+		return
+	}
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	want, err := c.ReadFile(ctx, "/etc/hostname")
+	require.NoError(t, err)
+	f, err := os.Open(disk)
+	require.NoError(t, err)
+	defer f.Close()
+	got := make([]byte, len(want))
+	_, err = f.ReadAt(got, list[0].Offset)
+	require.NoError(t, err)
+	require.NotEmpty(t, got)
+	require.Equal(t, want, got)
+	_, err = c.Extents(ctx, "/etc/nothing")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	list, err = c.Extents(ctx, "/etc")
+	if kind == "ext4" {
+		require.NoError(t, err)
+		require.NotEmpty(t, list)
+	}
 }
 
 func checkFiles(t *testing.T, ctx context.Context, c *Cell, kind string) {

@@ -94,6 +94,7 @@ func commands(m *mounts) map[wire.Op]command {
 		wire.OpSetXattr:    {args: 3, run: m.mounted(t.setXattr)},
 		wire.OpListXattr:   {args: 1, run: m.mounted(t.listXattr)},
 		wire.OpRun:         {args: anyArgs, run: m.mounted(t.run)},
+		wire.OpExtents:     {args: 1, run: m.mounted(t.extents)},
 	}
 }
 

@@ -40,6 +40,7 @@ const (
 	OpSetXattr  // path, name, value
 	OpListXattr // path -> rows: name
 	OpRun       // working directory, program, its args -> Data: its output; exit status, signal
+	OpExtents   // path -> rows: offset on the disk, bytes
 )
 
 // StatFields are the args of OpStat's Result: type, mode, uid, gid, bytes, links,
@@ -61,6 +62,7 @@ var names = map[Op]string{
 	OpRename: "mv", OpCopy: "cp", OpLink: "ln", OpReadlink: "readlink", OpChmod: "chmod", OpChown: "chown", OpStat: "stat",
 	OpList: "ls", OpWalk: "find", OpGlob: "glob", OpStatFS: "statvfs", OpGetXattr: "getxattr", OpSetXattr: "setxattr",
 	OpListXattr: "listxattr", OpRun: "command",
+	OpExtents: "extents",
 }
 
 // String is the op's name in error messages.
