@@ -284,10 +284,17 @@ func (im *planImport) image(info blockstore.ImageInfo) (model.URI, error) {
 	return r.URI, err
 }
 
-// stepsOf reads the scripts of a build plan.
+// stepsOf reads the steps of a build plan.
 func stepsOf(r *store.Reader, plan personalize.BuildPlan) ([]personalize.Step, error) {
 	var steps []personalize.Step
 	for _, s := range plan.Steps {
+		if s.Native != nil {
+			steps = append(steps, personalize.Step{Name: s.Native.Title(), Native: s.Native})
+			continue
+		}
+		if s.Script == "" {
+			continue // the check of the plan tells
+		}
 		res, err := r.Get(model.URI(s.Script))
 		if err != nil {
 			return nil, err

@@ -99,6 +99,11 @@ func describePlan(r *store.Reader, kind personalize.Kind, res model.Resource) (v
 	case *model.BuildPlan:
 		p.Type, p.Attributes = res.Type, res.Attributes
 		for _, s := range res.Steps {
+			p.Native = append(p.Native, s.Native)
+			if s.Native != nil {
+				p.Steps = append(p.Steps, s.Native.Title())
+				continue
+			}
 			var name string
 			if name, err = planName(r, model.URI(s.Script)); err != nil {
 				return p, err

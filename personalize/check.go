@@ -3,6 +3,7 @@ package personalize
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"goldstream/personalize/attribute"
 	"goldstream/personalize/guestfish"
@@ -66,19 +67,24 @@ func (c *checker) script(d *Document, r *Report) error {
 	if program != nil {
 		r.Commands, r.Warnings = len(program.Commands), program.Warnings
 	}
-	r.Uses = uses(s)
+	r.uses(s.uses())
 	return err
 }
 
-func uses(s PlanScript) (names []string) {
-	seen := map[string]bool{}
+func (s PlanScript) uses() (names []string) {
 	for _, p := range attribute.Placeholders(s.text()) {
-		if !seen[p.Full()] {
-			seen[p.Full()] = true
-			names = append(names, p.Full())
-		}
+		names = append(names, p.Full())
 	}
 	return names
+}
+
+// uses adds names that are not there yet.
+func (r *Report) uses(names []string) {
+	for _, name := range names {
+		if !slices.Contains(r.Uses, name) {
+			r.Uses = append(r.Uses, name)
+		}
+	}
 }
 
 func (c *checker) build(d *Document, r *Report) error {
@@ -92,12 +98,16 @@ func (c *checker) build(d *Document, r *Report) error {
 	c.builds[d.Name] = plan
 	var steps []Step
 	for _, s := range plan.Steps {
+		if s.Native != nil {
+			r.uses(s.Native.Uses())
+			continue
+		}
 		script, ok := c.scripts[s.Script]
 		if !ok {
 			r.Missing = append(r.Missing, "plan script "+s.Script)
 			continue
 		}
-		steps = append(steps, Step{s.Script, script})
+		steps = append(steps, Step{Name: s.Script, Script: script})
 		if program, err := script.Draft(s.Script); err == nil {
 			r.Commands += len(program.Commands)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"goldstream/personalize/attribute"
 	"goldstream/personalize/guestfish"
+	"goldstream/personalize/step"
 )
 
 // Plan is the program of one deployment. Printed, it has masks for secrets.
@@ -14,11 +15,15 @@ type Plan struct {
 	Values *attribute.Values `json:"-"`
 }
 
-// PlanStep is one step of it.
+// PlanStep is one step of it: the commands of a script, or a native step.
 type PlanStep struct {
 	Name     string              `json:"name"`
-	Commands []guestfish.Command `json:"commands"`
+	Commands []guestfish.Command `json:"commands,omitempty"`
 	Warnings guestfish.Problems  `json:"warnings,omitempty"`
+	// Native is the step as it stands in the plan, and Shown the same with its
+	// values, secrets masked. Nil for scripts.
+	Native *step.Step `json:"-"`
+	Shown  *step.Step `json:"native,omitempty"`
 }
 
 // Compile puts the values of one deployment into the steps of its plan. The
@@ -32,13 +37,22 @@ func Compile(steps []Step, in attribute.Inputs) (*Plan, error) {
 	plan := &Plan{Steps: []PlanStep{}, Values: values}
 	var errs []error
 	for i, s := range steps {
+		if s.Native != nil {
+			shown, err := s.Native.Shown(values.Expand)
+			if err != nil {
+				err = fmt.Errorf("step %d, %s: %w", i+1, s.Name, err)
+			}
+			errs = append(errs, err)
+			plan.Steps = append(plan.Steps, PlanStep{Name: s.Name, Native: s.Native, Shown: &shown})
+			continue
+		}
 		text, err := values.Expand(s.Script.text())
 		if err != nil {
 			return nil, fmt.Errorf("step %d, %q: %w", i+1, s.Name, err)
 		}
 		program, err := guestfish.Parse(s.Name, text, guestfish.Options{})
 		errs = append(errs, err)
-		plan.Steps = append(plan.Steps, PlanStep{s.Name, program.Commands, program.Warnings})
+		plan.Steps = append(plan.Steps, PlanStep{Name: s.Name, Commands: program.Commands, Warnings: program.Warnings})
 	}
 	return plan, errors.Join(errs...)
 }

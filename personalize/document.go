@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"goldstream/personalize/attribute"
+	"goldstream/personalize/step"
 )
 
 // Limits of a file of documents.
@@ -50,9 +51,11 @@ type Document struct {
 
 }
 
-// DocumentStep is a step of a build plan.
+// DocumentStep is a step of a build plan: the name of a plan script, or a native
+// step.
 type DocumentStep struct {
-	Script string `yaml:"script"`
+	Script    string `yaml:"script,omitempty"`
+	step.Step `yaml:",inline"`
 }
 
 // DocumentAttribute is the definition of an attribute.
@@ -144,11 +147,20 @@ func (d *Document) PlanScript() PlanScript {
 func (d *Document) Build(uri func(script string) (string, error)) (BuildPlan, error) {
 	plan := BuildPlan{Type: d.Type}
 	for _, s := range d.Steps {
+		one := BuildStep{}
+		if !reflect.ValueOf(s.Step).IsZero() {
+			one.Native = &s.Step
+		}
+		if s.Script == "" {
+			plan.Steps = append(plan.Steps, one)
+			continue
+		}
 		to, err := uri(s.Script)
 		if err != nil {
 			return plan, err
 		}
-		plan.Steps = append(plan.Steps, BuildStep{Script: to})
+		one.Script = to
+		plan.Steps = append(plan.Steps, one)
 	}
 	for _, a := range d.Attributes {
 		def, err := a.definition()

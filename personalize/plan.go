@@ -7,6 +7,7 @@ import (
 
 	"goldstream/personalize/attribute"
 	"goldstream/personalize/guestfish"
+	"goldstream/personalize/step"
 )
 
 // Limits of plans.
@@ -77,9 +78,10 @@ type BuildPlan struct {
 	ReadOnly   bool                   `json:"hpProvided,omitempty"`
 }
 
-// BuildStep names what one step runs.
+// BuildStep says what one step does: it names a script, or is a native step.
 type BuildStep struct {
-	Script string `json:"planScriptUri"`
+	Script string     `json:"planScriptUri,omitempty"`
+	Native *step.Step `json:"native,omitempty"`
 }
 
 // Check checks the plan without its scripts. Error: attribute.ErrInvalid.
@@ -92,30 +94,48 @@ func (b BuildPlan) Check(name string) error {
 	case b.Type == Capture && len(b.Attributes) > 0:
 		return attribute.Invalid("build plan %q is for captures, which have no attributes: leave them out", name)
 	}
+	known := b.known()
 	for i, s := range b.Steps {
-		if s.Script == "" {
-			return attribute.Invalid("step %d of build plan %q names no plan script", i+1, name)
+		switch {
+		case s.Script != "" && s.Native != nil:
+			return attribute.Invalid("step %d of build plan %q has a plan script and something else too: make two steps of it", i+1, name)
+		case s.Native != nil:
+			if err := s.Native.Check(known); err != nil {
+				return attribute.Invalid("step %d of build plan %q: %v", i+1, name, err)
+			}
+		case s.Script == "":
+			return attribute.Invalid("step %d of build plan %q names no plan script, and nothing else to do", i+1, name)
 		}
 	}
 	return attribute.CheckDefinitions(name, b.Attributes)
 }
 
-// Step is one step of a plan with its script.
+// known are the attributes that the plan declares.
+func (b BuildPlan) known() map[string]attribute.Type {
+	known := map[string]attribute.Type{}
+	for _, d := range b.Attributes {
+		known[d.Name] = d.Type
+	}
+	return known
+}
+
+// Step is one step of a plan with all that it needs.
 type Step struct {
-	Name   string // of the script
-	Script PlanScript
+	Name   string     // of the script, or what the native step is called
+	Script PlanScript // unless Native
+	Native *step.Step `json:",omitempty"`
 }
 
 // CheckSteps checks a plan together with its scripts: their types, and that
 // each placeholder is declared. Error: attribute.ErrInvalid; Problems where
 // there are several.
 func (b BuildPlan) CheckSteps(name string, steps []Step) error {
-	known := map[string]attribute.Type{}
-	for _, d := range b.Attributes {
-		known[d.Name] = d.Type
-	}
+	known := b.known()
 	var bad guestfish.Problems
 	for i, s := range steps {
+		if s.Native != nil { // Check has seen it
+			continue
+		}
 		if s.Script.Type != b.Type && s.Script.Type != General {
 			return attribute.Invalid("step %d of build plan %q is the script %q of type %s: a plan for %s takes scripts of types %s and general", i+1, name, s.Name, s.Script.Type, b.Type, b.Type)
 		}

@@ -32,7 +32,7 @@ func define(name string, kind attribute.Type, text string) attribute.Definition 
 }
 
 func TestBuildPlanCheck(t *testing.T) {
-	plan := BuildPlan{Type: Deploy, Steps: []BuildStep{{"a"}}, Attributes: []attribute.Definition{define("Name", attribute.String, ""), define("NIC1", attribute.NIC, "")}}
+	plan := BuildPlan{Type: Deploy, Steps: []BuildStep{{Script: "a"}}, Attributes: []attribute.Definition{define("Name", attribute.String, ""), define("NIC1", attribute.NIC, "")}}
 	require.NoError(t, plan.Check("p"))
 	require.NoError(t, BuildPlan{Type: Capture}.Check("p"), "no step at all")
 	for want, p := range map[string]BuildPlan{
@@ -43,7 +43,9 @@ func TestBuildPlanCheck(t *testing.T) {
 	} {
 		require.ErrorContains(t, p.Check("p"), want)
 	}
-	step := func(kind Type, content string) []Step { return []Step{{"s", PlanScript{Type: kind, Content: content}}} }
+	step := func(kind Type, content string) []Step {
+		return []Step{{Name: "s", Script: PlanScript{Type: kind, Content: content}}}
+	}
 	require.NoError(t, plan.CheckSteps("p", step(General, "echo @Name@ @NIC1.mac@ @_Initiator1.ip@ @VolumeSize@ a@@b")))
 	err := plan.CheckSteps("p", step(Deploy, "echo\n x @Nmae@ @NIC1@ @Name.x@"))
 	require.ErrorIs(t, err, attribute.ErrInvalid)
@@ -55,8 +57,8 @@ func TestBuildPlanCheck(t *testing.T) {
 
 func TestCompile(t *testing.T) {
 	steps := []Step{
-		{"mount", PlanScript{General, "mount /dev/@Disk:sda@1 /\n-bogus", false}},
-		{"user", PlanScript{Deploy, "upload -<<E /etc/x\nroot:@Root@\nE\n!echo @Name@ > ./n", false}},
+		{Name: "mount", Script: PlanScript{General, "mount /dev/@Disk:sda@1 /\n-bogus", false}},
+		{Name: "user", Script: PlanScript{Deploy, "upload -<<E /etc/x\nroot:@Root@\nE\n!echo @Name@ > ./n", false}},
 	}
 	in := attribute.Inputs{
 		Definitions: []attribute.Definition{define("Disk", attribute.String, ""), define("Root", attribute.Password, ""), define("Name", attribute.Hostname, "{profile}")},
@@ -178,7 +180,7 @@ func TestProblemsHideSecrets(t *testing.T) {
 			if row.value == "" {
 				in.Profile = nil
 			}
-			plan, err := Compile([]Step{{"s", PlanScript{General, ignored + row.script, false}}}, in)
+			plan, err := Compile([]Step{{Name: "s", Script: PlanScript{General, ignored + row.script, false}}}, in)
 			var out strings.Builder
 			require.NoError(t, plan.Print(&out))
 			encoded, encodeErr := json.Marshal(plan)
@@ -196,7 +198,7 @@ func TestProblemsHideSecrets(t *testing.T) {
 		}
 	}
 	in := attribute.Inputs{Definitions: []attribute.Definition{define("Pw", attribute.Password, "mkdir")}}
-	plan, err := Compile([]Step{{"s", PlanScript{General, "@Pw@ /x", false}}}, in)
+	plan, err := Compile([]Step{{Name: "s", Script: PlanScript{General, "@Pw@ /x", false}}}, in)
 	require.NoError(t, err)
 	encoded, err := json.Marshal(plan)
 	require.NoError(t, err)
@@ -205,7 +207,7 @@ func TestProblemsHideSecrets(t *testing.T) {
 
 func TestSecretsOfScripts(t *testing.T) {
 	in := attribute.Inputs{Definitions: []attribute.Definition{define("Pw", attribute.Password, ""), define("Root", attribute.Password, "s3cret")}}
-	plan, err := Compile([]Step{{"s", PlanScript{General, "!echo @Pw:hunter2@ @Pw:hunter2@ @Pw:other@ @Root:unused@", false}}}, in)
+	plan, err := Compile([]Step{{Name: "s", Script: PlanScript{General, "!echo @Pw:hunter2@ @Pw:hunter2@ @Pw:other@ @Root:unused@", false}}}, in)
 	require.NoError(t, err)
 	require.Equal(t, []string{"hunter2", "other", "s3cret"}, plan.Values.Secrets())
 	require.NotContains(t, fmt.Sprintf("%+v %#v", plan.Values, *plan.Values), "hunter2")

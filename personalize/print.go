@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Print writes the program for people, with secrets masked.
@@ -14,6 +16,15 @@ func (p *Plan) Print(w io.Writer) error {
 			out.WriteByte('\n')
 		}
 		fmt.Fprintf(&out, "# step %d: %s\n", i+1, s.Name)
+		if s.Shown != nil {
+			text, err := yaml.Marshal(s.Shown)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(text)) {
+				fmt.Fprintf(&out, "       %s", line)
+			}
+		}
 		for _, problem := range s.Warnings {
 			fmt.Fprintf(&out, "# left out: %s\n", problem)
 		}

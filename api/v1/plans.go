@@ -13,6 +13,7 @@ import (
 	"goldstream/lifecycle/task"
 	"goldstream/personalize"
 	"goldstream/personalize/attribute"
+	"goldstream/personalize/step"
 )
 
 // TypeYAML is the media type of plans as people write them.
@@ -43,13 +44,16 @@ type PlanInfo struct {
 	Image       string           `json:"image,omitempty"`
 	BuildPlan   string           `json:"buildPlan,omitempty"`
 	Size        int64            `json:"size,omitempty"`
-	Steps       []string         `json:"steps,omitempty"` // names of scripts
+	Steps       []string         `json:"steps,omitempty"` // names of scripts, and what native steps are called
 }
 
 // Plan is all of a plan.
 type Plan struct {
 	PlanInfo
-	Script     string                 `json:"script,omitempty"`
+	Script string `json:"script,omitempty"`
+	// Native has the native steps, each at its place in Steps; null stands for a
+	// script.
+	Native     []*step.Step           `json:"nativeSteps,omitempty"`
 	Attributes []attribute.Definition `json:"attributes,omitempty"`
 	Values     []attribute.Value      `json:"values,omitempty"`
 	Fixed      []string               `json:"fixed,omitempty"`

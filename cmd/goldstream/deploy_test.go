@@ -87,6 +87,7 @@ func TestPlansAndDeploy(t *testing.T) {
 		require.Equal(t, exitNotFound, h.run("task", "show", "nope").code)
 
 		planSteps(t, h)
+		planNative(t, h)
 		planSecrets(t, h, log)
 	}
 }
@@ -109,6 +110,42 @@ func planSteps(t *testing.T, h *house) {
 	require.Contains(t, r.err, `build plan "web server" would no longer be right`)
 	require.Contains(t, h.must("plan", "show", "script", "host name"), "@HostName@", "nothing was changed")
 	require.Equal(t, exitNotFound, h.run("volume", "inspect", "web-3").code)
+}
+
+const withNative = `
+kind: BuildPlan
+name: native
+type: deploy
+steps:
+  - hostname: "@HostName@"
+  - file: {path: /etc/pw, content: "@Root@"}
+attributes:
+  - {name: HostName, type: hostname, default: "{profile}"}
+  - {name: Root, type: password, default: initial-s3cret}
+---
+kind: DeploymentPlan
+name: native
+size: 8MiB
+buildPlan: native
+`
+
+// planNative looks at a plan with steps that are no scripts.
+func planNative(t *testing.T, h *house) {
+	file := write(t, "native.yaml", withNative)
+	require.Contains(t, h.must("plan", "check", file), "HostName Root")
+	h.must("plan", "import", file)
+	require.NotContains(t, h.must("plan", "import", file, "--json"), `"changed"`, "the second time nothing changes")
+	shown := h.must("plan", "show", "build", "native")
+	require.Contains(t, shown, "file /etc/pw")
+	require.Contains(t, shown, "hostname: '@HostName@'")
+	require.Contains(t, h.must("plan", "show", "build", "native", "--json"), `"hostname": "@HostName@"`)
+	out := h.must("deploy", "--plan", "native", "--name", "web-5", "--dry-run")
+	require.Contains(t, out, "hostname: web-5")
+	require.Contains(t, out, "content: '********'")
+	wrong := write(t, "wrong.yaml", strings.Replace(withNative, "@Root@", "@Rot@", 1))
+	r := h.run("plan", "import", wrong)
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.err, `declares no attribute "Rot"`)
 }
 
 // planSecrets looks for a password in all that is shown and logged.

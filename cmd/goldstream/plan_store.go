@@ -6,8 +6,11 @@ import (
 	"os"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"goldstream/api/v1"
 	"goldstream/personalize"
+	"goldstream/personalize/step"
 )
 
 func planKindNames(*call) []string { return []string{"script", "build", "deployment"} }
@@ -101,6 +104,9 @@ func showPlanText(w io.Writer, p v1.Plan) {
 	})
 	for i, s := range p.Steps {
 		fmt.Fprintf(w, "step %d\t%s\n", i+1, s)
+		if i < len(p.Native) && p.Native[i] != nil {
+			showNative(w, p.Native[i])
+		}
 	}
 	for _, d := range p.Attributes {
 		fmt.Fprintf(w, "attribute\t%s %s\n", d, d.Constraints)
@@ -110,6 +116,17 @@ func showPlanText(w io.Writer, p v1.Plan) {
 	}
 	if p.Script != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSuffix(p.Script, "\n"))
+	}
+}
+
+// showNative shows a native step as people write it.
+func showNative(w io.Writer, s *step.Step) {
+	text, err := yaml.Marshal(s)
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	for line := range strings.Lines(string(text)) {
+		fmt.Fprintf(w, "\t  %s", line)
 	}
 }
 

@@ -48,10 +48,13 @@ func (b *BuildPlan) Validate() error {
 	return checkRefs(b.Name, b.References())
 }
 
-// References are the scripts.
+// References are the scripts; native steps stand in the plan itself.
 func (b *BuildPlan) References() []Reference {
 	var list []Reference
 	for i, s := range b.Steps {
+		if s.Native != nil {
+			continue
+		}
 		list = append(list, Reference{fmt.Sprintf("buildStep[%d].planScriptUri", i), URI(s.Script), PlanScripts})
 	}
 	return list

@@ -32,14 +32,8 @@ type File struct {
 // Plan returns what has to be done. values stand for placeholders. Error:
 // attribute.ErrInvalid, or that of the tree.
 func (s Step) Plan(ctx context.Context, tree Files, values attribute.Lookup) ([]Op, error) {
-	count := 0
-	for _, set := range []bool{s.File != nil, s.Hostname != "", s.SSHKeys != nil, s.MachineID, s.NoCloud != nil, s.Network != nil} {
-		if set {
-			count++
-		}
-	}
-	if count != 1 {
-		return nil, attribute.Invalid("a step needs exactly one of file, hostname, sshKeys, newMachineId, noCloud and network; this one has %d", count)
+	if _, err := s.Kind(); err != nil {
+		return nil, err
 	}
 	x := expander{values: values}
 	switch {
@@ -67,9 +61,13 @@ func (x *expander) text(in string) (string, error) {
 		return "", err
 	}
 	if unknown := e.Unknown(); len(unknown) > 0 {
-		return "", attribute.Invalid("the build plan declares no attribute %q: declare it, or write @@ where @ itself is meant", unknown[0].Full())
+		return "", undeclared(unknown[0])
 	}
 	return e.Reveal(), nil
+}
+
+func undeclared(p attribute.Placeholder) error {
+	return attribute.Invalid("the build plan declares no attribute %q: declare it, or write @@ where @ itself is meant", p.Full())
 }
 
 func (f *File) plan(ctx context.Context, tree Files, x *expander) ([]Op, error) {
