@@ -79,6 +79,7 @@ func TestMutants(t *testing.T) {
 		"late punch":              {crashKill, crashMutant{disk: mutantLatePunch}},
 		"no ring replay":          {crashKill, crashMutant{disk: mutantNoMappings}},
 		"flipped bit":             {crashKill, crashMutant{disk: mutantFlippedBit}},
+		"writes out of step":      {crashKill, crashMutant{disk: mutantOutOfStep}},
 		"no gate at seal":         {crashKill, crashMutant{openGate: true}},
 		"flushes out of order":    {crashKill, crashMutant{lateFlushes: true}},
 	} {

@@ -145,6 +145,13 @@ func (d *simDisk) crashLocked() {
 	d.faults, d.loose, d.late, d.broken = nil, nil, nil, 0
 }
 
+// mutant tells what the disk does wrong.
+func (d *simDisk) mutant() simMutant {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.broken
+}
+
 // copy returns a disk with the same content.
 func (d *simDisk) copy(seed uint64) *simDisk {
 	d.mu.Lock()

@@ -83,6 +83,7 @@ const (
 	mutantLatePunch                          // holes are punched some time later
 	mutantNoMappings                         // what was stored into mappings is gone after a kill
 	mutantFlippedBit                         // a crash flips a bit of a data file
+	mutantOutOfStep                          // memory that is written from has its page borders elsewhere
 )
 
 // lateOp is work that a broken file system has put off.

@@ -61,6 +61,11 @@ func (v *volume) begin() error {
 // it reads as, never from what the file happens to hold.
 func (v *volume) writePiece(p []byte, off int64, r *room) error {
 	aligned := off&(BlockSize-1) == 0 && len(p)&(BlockSize-1) == 0
+	if !inStep(p, off) {
+		whole := fillBuffers.Get().(*fillBuffer)
+		defer fillBuffers.Put(whole)
+		p = whole.copyOf(p, off)
+	}
 	for {
 		done, void, err := v.tryWrite(p, off, aligned, r)
 		if void {
@@ -86,10 +91,17 @@ func (v *volume) writePiece(p []byte, off int64, r *room) error {
 	}
 }
 
-// fillBuffer holds a write that was filled up to whole blocks.
+// fillBuffer holds a write that was filled up to whole blocks, or copied to be
+// in step. The runtime aligns what is so large to pages.
 type fillBuffer [maxIntent << blockShift]byte
 
 var fillBuffers = sync.Pool{New: func() any { return new(fillBuffer) }}
+
+// copyOf returns a copy of p that is in step with off.
+func (whole *fillBuffer) copyOf(p []byte, off int64) []byte {
+	in := int(off & (BlockSize - 1))
+	return whole[in : in+copy(whole[in:], p)]
+}
 
 // fill copies p into whole blocks, with what the disk reads around it. The
 // caller holds the range lock. What lies behind the end of the disk is zero.

@@ -8,17 +8,23 @@ import (
 // zeros is the source of zeros to write. It is never written to.
 var zeros [1 << 20]byte
 
+// zerosFor returns zeros to write at off, n bytes at most.
+func zerosFor(off, n int64) []byte {
+	lead := stepsBehind(zeros[:], off)
+	return zeros[lead:min(int64(lead)+n, int64(len(zeros)))]
+}
+
 // writeZeros makes [off, end) zero and allocated: zeros are written.
 func (v *volume) writeZeros(ctx context.Context, off, end int64) error {
 	for off < end {
 		if err := cancelled(ctx); err != nil {
 			return err
 		}
-		n := min(end-off, int64(len(zeros)))
-		if err := v.write(ctx, zeros[:n], off); err != nil {
+		p := zerosFor(off, end-off)
+		if err := v.write(ctx, p, off); err != nil {
 			return err
 		}
-		off += n
+		off += int64(len(p))
 	}
 	return nil
 }

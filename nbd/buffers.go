@@ -9,8 +9,11 @@ import (
 // They come in size classes so that a pool's buffers fit any request of the
 // class: powers of two from 512 bytes to maxPayload. More classes would waste less
 // of a buffer, and leave more of them in pools that nobody uses just now.
-// Each has room for a reply header on top of its class's size, so that a
+// One for a reply has room for a header on top of its class's size, so that a
 // reply is one piece of memory and a 4 KiB read does not need an 8 KiB buffer.
+// One for a payload has not, and so is aligned to a page, or to its size if that
+// is less: the memory of a payload has its page borders where the disk has its own
+// (request.lead), as the block store wants it.
 const (
 	minClassBits = 9
 	maxClassBits = 25
@@ -23,13 +26,13 @@ const (
 
 // buffer is a pooled piece of memory. b has the class's full length.
 type buffer struct {
-	b     []byte
-	class int
+	b    []byte
+	home *sync.Pool
 }
 
 // bufferPool is a set of pools by class; its zero value is ready.
 type bufferPool struct {
-	pools [classes]sync.Pool
+	replies, payloads [classes]sync.Pool
 }
 
 // classOf returns the smallest class for n payload bytes, n <= maxPayload.
@@ -52,19 +55,44 @@ func costOf(n int) int64 {
 	return int64(classBytes(classOf(n)))
 }
 
-// get returns a buffer for n payload bytes and a reply header. Its content is
+// reply returns a buffer for n bytes of data and a reply header. Its content is
 // arbitrary: bytes of other requests, possibly of other exports.
-func (p *bufferPool) get(n int) *buffer {
+func (p *bufferPool) reply(n int) *buffer {
 	class := classOf(n)
-	if b, ok := p.pools[class].Get().(*buffer); ok {
-		return b
-	}
-	return &buffer{b: make([]byte, classBytes(class)+replyRoom), class: class}
+	return take(&p.replies[class], classBytes(class)+replyRoom)
 }
 
-// put takes back a buffer that nobody uses any more; nil is fine.
-func (p *bufferPool) put(b *buffer) {
+// payload returns a buffer for n bytes, aligned.
+func (p *bufferPool) payload(n int) *buffer {
+	class := classOf(n)
+	return take(&p.payloads[class], classBytes(class))
+}
+
+func take(home *sync.Pool, n int) *buffer {
+	if b, ok := home.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, n), home: home}
+}
+
+// release gives back a buffer that nobody uses any more; nil is fine.
+func (b *buffer) release() {
 	if b != nil {
-		p.pools[b.class].Put(b)
+		b.home.Put(b)
 	}
 }
+
+// pageSize is that of the host's memory and of the device's blocks, in bytes.
+const pageSize = 4 << 10
+
+// lead returns where in its buffer a payload of n bytes begins.
+func (r request) lead(n int) int {
+	lead := int(r.offset % pageSize)
+	if lead+n <= pageSize || lead+n > maxPayload {
+		return 0 // it lies within a page, or there is no such buffer
+	}
+	return lead
+}
+
+// payload returns the first n bytes of a WRITE's data.
+func (j *job) payload(n int) []byte { return j.buf.b[j.lead(n):][:n] }

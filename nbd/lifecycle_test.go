@@ -1,12 +1,14 @@
 package nbd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -402,13 +404,13 @@ func TestAcceptFailurePasses(t *testing.T) {
 func TestBufferClasses(t *testing.T) {
 	var p bufferPool
 	for _, n := range []int{0, 1, 512, 513, 4095, 4096, 4097, 65536, 65537, 1<<20 - 1, 1 << 20, 1<<20 + 1, 3 << 20, 5<<20 + 7, maxPayload} {
-		b := p.get(n)
+		b, class := p.reply(n), classOf(n)
 		require.GreaterOrEqual(t, len(b.b), n+replyRoom)
-		require.Equal(t, classBytes(b.class)+replyRoom, len(b.b))
-		if b.class > 0 {
-			require.Less(t, classBytes(b.class-1), n)
+		require.Equal(t, classBytes(class)+replyRoom, len(b.b))
+		if class > 0 {
+			require.Less(t, classBytes(class-1), n)
 		}
-		p.put(b)
+		b.release()
 	}
 	require.Equal(t, classes-1, classOf(maxPayload))
 	require.Equal(t, maxPayload, classBytes(classes-1))
@@ -428,6 +430,35 @@ func TestBuffersAreChargedWhole(t *testing.T) {
 	require.Eventually(t, func() bool { return s.budget.held() == 512+64<<10+8192 }, 10*time.Second, time.Millisecond)
 	close(d.gate)
 	require.Eventually(t, func() bool { return s.budget.held() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// steppedDevice notes how far the memory of a write is from the disk's pages.
+type steppedDevice struct {
+	*memDevice
+	seen chan [2]int
+}
+
+func (d steppedDevice) WriteAt(ctx context.Context, p []byte, off int64, fua bool) error {
+	d.seen <- [2]int{int(uintptr(unsafe.Pointer(unsafe.SliceData(p)))) % pageSize, len(p)}
+	return d.memDevice.WriteAt(ctx, p, off, fua)
+}
+
+// A payload's memory has its page borders where the disk has its own, or none.
+func TestPayloadsAreInStep(t *testing.T) {
+	d := steppedDevice{newMemDevice(4 << 20), make(chan [2]int, 1)}
+	_, path, _ := startServer(t, exportMap{"disk": d}, Options{})
+	w := ready(t, path, false)
+	for _, n := range []int{1, 512, 4095, 4096, 4097, 8192, 20000, 64 << 10, 200_000, 1<<20 + 7} {
+		for _, off := range []int{0, 4096, 512, 8192 + 1376, 4095} {
+			p := bytes.Repeat([]byte{byte(n + off)}, n)
+			w.send(requestBytes(cmdWrite, 0, 1, uint64(off), uint32(n)), p)
+			at := <-d.seen
+			require.Equal(t, n, at[1])
+			require.True(t, at[0] == off%pageSize || at[0]+n <= pageSize, "%d bytes at %d lie at %d of a page", n, off, at[0])
+			require.Zero(t, w.simple(1))
+			require.Equal(t, string(p), d.text(off, n))
+		}
+	}
 }
 
 // A payload that is too long and only thrown away has as much time as others,

@@ -132,7 +132,7 @@ func (q *replyQueue) appendSmall(p []byte) {
 		s.reqs++
 		return
 	}
-	buf := q.pool.get(len(p))
+	buf := q.pool.reply(len(p))
 	q.mu.segs = append(q.mu.segs, segment{buf: buf, n: copy(buf.b, p), reqs: 1})
 	q.mu.small = true
 }
@@ -234,7 +234,7 @@ func (q *replyQueue) letGo() {
 		s := &q.taken[i]
 		reqs += s.reqs
 		cost += s.cost
-		q.pool.put(s.buf)
+		s.buf.release()
 		*s = segment{}
 	}
 	q.taken = q.taken[:0]

@@ -64,7 +64,7 @@ func (ls *runLists) empty() bool {
 // blockStatus makes j.buf with the whole reply. Each context's runs are gathered
 // in a part of the buffer of its own, and then moved together.
 func (c *conn) blockStatus(j *job) error {
-	j.buf = c.srv.buffers.get(c.statusRoom(j.request))
+	j.buf = c.srv.buffers.reply(c.statusRoom(j.request))
 	part := chunkRoom(j.request)
 	var runs runLists
 	at := 0
@@ -117,7 +117,7 @@ func (c *conn) shrink(j *job, n int) {
 	if cost == j.cost {
 		return
 	}
-	small := c.srv.buffers.get(n)
+	small := c.srv.buffers.reply(n)
 	copy(small.b, j.buf.b[:n])
 	c.free(j.buf, j.cost-cost)
 	j.buf, j.cost = small, cost

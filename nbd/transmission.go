@@ -184,7 +184,7 @@ func (c *conn) takeRead(r request) error {
 		c.replies.unreserve()
 		return err
 	}
-	c.submit(job{request: r, cost: cost, at: c.arrived, buf: c.srv.buffers.get(n)})
+	c.submit(job{request: r, cost: cost, at: c.arrived, buf: c.srv.buffers.reply(n)})
 	return nil
 }
 
@@ -232,7 +232,7 @@ func (c *conn) newBatch(n int) error {
 			return err
 		}
 	}
-	c.batch.buf, c.batch.cost = c.srv.buffers.get(size), costOf(size)
+	c.batch.buf, c.batch.cost = c.srv.buffers.reply(size), costOf(size)
 	return nil
 }
 
@@ -289,7 +289,7 @@ func (c *conn) charge(cost int64) error {
 
 // free gives back a buffer and what it was charged with.
 func (c *conn) free(buf *buffer, cost int64) {
-	c.srv.buffers.put(buf)
+	buf.release()
 	if cost > 0 {
 		c.account.release(cost)
 	}
@@ -350,23 +350,24 @@ func (c *conn) takePayload(r request) (job, error) {
 	if err != nil || n <= smallRequest {
 		return j, err
 	}
-	start := j.buf
+	start := j
 	c.account.release(j.cost)
-	j, err = c.fillPayload(r, n, start.b[:smallRequest])
-	c.srv.buffers.put(start)
+	j, err = c.fillPayload(r, n, start.payload(smallRequest))
+	start.buf.release()
 	return j, err
 }
 
 // fillPayload gets memory for n bytes of the payload, of which the first are
 // there, and reads the others.
 func (c *conn) fillPayload(r request, n int, first []byte) (job, error) {
-	j := job{request: r, cost: costOf(n)}
+	room := r.lead(n) + n
+	j := job{request: r, cost: costOf(room)}
 	if err := c.charge(j.cost); err != nil {
 		return j, err
 	}
-	j.buf = c.srv.buffers.get(n)
-	copy(j.buf.b, first)
-	if err := c.readPayload(j.buf.b[len(first):n]); err != nil {
+	j.buf = c.srv.buffers.payload(room)
+	p := j.payload(n)
+	if err := c.readPayload(p[copy(p, first):]); err != nil {
 		c.free(j.buf, j.cost)
 		return j, err
 	}

@@ -127,7 +127,7 @@ func (c *conn) perform(ctx context.Context, j *job) error {
 	case cmdRead:
 		return c.dev.ReadAt(ctx, j.buf.b[c.readHeader:c.readHeader+int(length)], off)
 	case cmdWrite:
-		return c.dev.WriteAt(ctx, j.buf.b[:length], off, fua)
+		return c.dev.WriteAt(ctx, j.payload(int(length)), off, fua)
 	case cmdFlush:
 		return c.dev.Flush(ctx)
 	case cmdTrim:

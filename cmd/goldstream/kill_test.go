@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -87,6 +88,7 @@ type killTest struct {
 	*house
 	model   []byte // what every acknowledged request left
 	pending []killOp
+	history [][]killOp // of the last cycle, by writer; the last one is the one under way
 	acked   int
 	lost    int
 	landed  int
@@ -133,8 +135,10 @@ func (k *killTest) cycle(i int, seed uint64) {
 	for _, c := range conns {
 		c.close()
 	}
+	k.history = nil
 	for j, w := range writers {
 		require.ErrorIs(k.tb, w.err, errLost, "kill %d, writer %d", i, j)
+		k.history = append(k.history, w.done)
 		k.pending = append(k.pending, w.last)
 		k.acked += w.acked
 		k.lost++
@@ -158,7 +162,7 @@ func (k *killTest) check(s *service, when string) {
 	k.pending = nil
 	for off := 0; off < killDisk; off += killBlock {
 		if !bytes.Equal(got[off:off+killBlock], k.model[off:off+killBlock]) {
-			k.tb.Fatalf("%s: the block at %d is not what was acknowledged; it is %s", when, off, k.looksLike(got[off:off+killBlock], off))
+			k.tb.Fatalf("%s: the block at %d is not what was acknowledged: %s", when, off, k.looksLike(got[off:off+killBlock], off))
 		}
 	}
 }
@@ -177,18 +181,36 @@ func (k *killTest) settle(op killOp, got []byte) {
 	}
 }
 
-// looksLike helps to read a failure.
+// looksLike tells what stands in a block that is not what it should be: of
+// which bytes that is true, and which requests of the last cycle touched them.
 func (k *killTest) looksLike(block []byte, off int) string {
-	if bytes.Equal(block, make([]byte, killBlock)) {
-		return "all zero"
-	}
-	same := 0
+	want := k.model[off : off+killBlock]
+	first, last, wrong := -1, 0, 0
 	for i, x := range block {
-		if x == k.model[off+i] {
-			same++
+		if x != want[i] {
+			if first < 0 {
+				first = i
+			}
+			last, wrong = i, wrong+1
 		}
 	}
-	return fmt.Sprintf("other data, %d of %d bytes as they should be", same, killBlock)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of its bytes differ, from %d to %d; they begin %x and should begin %x; all zero: %v\n", wrong, first, last,
+		block[first:min(first+16, killBlock)], want[first:min(first+16, killBlock)], bytes.Equal(block, make([]byte, killBlock)))
+	ops := k.history[off/killStretch]
+	for i, op := range ops {
+		from, to := max(int(op.off), off), min(int(op.off)+len(op.data), off+killBlock)
+		if from >= to {
+			continue
+		}
+		fmt.Fprintf(&b, "request %d of %d: command %d, flags %d, [%d, %d), of the block [%d, %d): %x...", i+1, len(ops), op.cmd, op.flags,
+			op.off, op.off+int64(len(op.data)), from-off, to-off, op.data[from-int(op.off):min(to-int(op.off), from-int(op.off)+16)])
+		if f, l := max(first+off, from), min(last+1+off, to); f < l {
+			fmt.Fprintf(&b, " the differing bytes are its own: %v", bytes.Equal(block[f-off:l-off], op.data[f-int(op.off):l-int(op.off)]))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 // killWriter has one request after the other under way on its stretch.
@@ -198,6 +220,7 @@ type killWriter struct {
 	base  int64
 	disk  []byte // its part of the model
 	last  killOp
+	done  []killOp // since the daemon's start, with the last
 	acked int
 	err   error
 }
@@ -205,6 +228,7 @@ type killWriter struct {
 func (w *killWriter) run() {
 	for w.err == nil {
 		w.last = w.next()
+		w.done = append(w.done, w.last)
 		if w.err = w.send(w.last); w.err == nil {
 			copy(w.disk[w.last.off-w.base:], w.last.data)
 			w.acked++
