@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -105,6 +106,7 @@ type catalogue struct {
 		images   map[string]*imageEntry
 		volumes  map[string]*volumeEntry
 		retired  map[string]*volumeEntry // by ID
+		moving   map[string]*volumeEntry // by ID: to or from the retired ones, or about to go
 		lineages map[uint64]*lineage
 		readers  map[*Disk]string    // open handles on sealed versions
 		doomed   map[*lineage]bool   // that may have something to free
@@ -118,6 +120,7 @@ func loadCatalogue(s *Store) (*catalogue, error) {
 	c.mu.images = map[string]*imageEntry{}
 	c.mu.volumes = map[string]*volumeEntry{}
 	c.mu.retired = map[string]*volumeEntry{}
+	c.mu.moving = map[string]*volumeEntry{}
 	c.mu.lineages = map[uint64]*lineage{}
 	c.mu.readers = map[*Disk]string{}
 	c.mu.doomed = map[*lineage]bool{}
@@ -492,6 +495,7 @@ func (c *catalogue) settle() (open []string, err error) {
 			open = append(open, "volume "+name)
 		}
 	}
+	volumes = slices.AppendSeq(volumes, maps.Values(c.mu.retired)) // one that failed is open for good
 	for _, called := range c.mu.readers {
 		open = append(open, called)
 	}

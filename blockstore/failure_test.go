@@ -93,6 +93,29 @@ func TestAFailedSyncOutlivesRestarts(t *testing.T) {
 	}
 }
 
+// TestAFailedVolumeThatGoesIsClosed: its maps give up their memory, and its ring
+// is not mapped any more, though nobody accepted the loss.
+func TestAFailedVolumeThatGoesIsClosed(t *testing.T) {
+	for name, remove := range map[string]func(s *Store) error{
+		"deleted": func(s *Store) error { return s.DeleteVolume(ctx, "v", "") },
+		"retired": func(s *Store) error {
+			return errors.Join(s.RetireVolume(ctx, "v", 0, ""), s.RemoveRetired(ctx, "v", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs, s, d, _ := faulty(t)
+			failedAfter(t, fs, d)
+			require.ErrorIs(t, d.Close(), ErrFailed)
+			require.Positive(t, s.pages.bytes.Load())
+			require.NoError(t, remove(s))
+			require.Zero(t, s.pages.bytes.Load())
+			require.Nil(t, d.v.entry.open)
+			requireNoLayers(t, s, s.dir)
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
 // TestAcceptLossNamesWhatCannotBeProved: of what was changed since the last
 // good flush, intents prove what the disk has; of an overwrite nothing is known.
 func TestAcceptLossNamesWhatCannotBeProved(t *testing.T) {

@@ -48,10 +48,24 @@ func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
 	c.mu.Lock()
 	d := c.removeVolumeLocked(e)
 	c.mu.Unlock()
-	return d.commit("delete-volume", name, requestID, func(b *pebble.Batch) {
+	err = d.commit("delete-volume", name, requestID, func(b *pebble.Batch) {
 		_ = b.Delete(nameKey(prefixVolume, name), nil)
 		deleteSnapshots(b, e.rec.ID)
 	}, func() { c.mu.volumes[name] = e })
+	if err == nil {
+		s.forgetVolume(e)
+	}
+	return err
+}
+
+// forgetVolume gives up what a volume that is gone has in memory: one that
+// failed stayed open.
+func (s *Store) forgetVolume(e *volumeEntry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.letGo(); err != nil {
+		s.o.Logger.Warn("a volume that failed and was deleted is not closed", "volume", e.name, "err", err)
+	}
 }
 
 // takeVolume reserves the name of a volume that nobody uses and takes it out of
@@ -79,12 +93,14 @@ func (c *catalogue) takeVolume(name string) (*volumeEntry, error) {
 		return nil, errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", name, e.users)
 	}
 	delete(c.mu.volumes, name)
+	c.mu.moving[e.rec.ID] = e
 	return e, nil
 }
 
 // removeVolumeLocked gives up the top of a volume and its snapshots.
 func (c *catalogue) removeVolumeLocked(e *volumeEntry) doom {
 	d := doom{s: c.s}
+	delete(c.mu.moving, e.rec.ID)
 	d.addLocked(e.lineage, e.lineage.tip())
 	for _, sn := range e.snapshots {
 		d.unnameLocked(sn.lineage, sn.version)
@@ -114,6 +130,7 @@ func (s *Store) RetireVolume(_ context.Context, name string, keep time.Duration,
 	c := s.cat
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.mu.moving, e.rec.ID)
 	if err != nil {
 		c.mu.volumes[e.name] = e
 		return err
@@ -210,6 +227,7 @@ func (s *Store) RestoreVolume(ctx context.Context, idOrName, as, requestID strin
 	putRequest(b, requestID, "restore-volume", as, nil)
 	err = s.commit(b)
 	c.mu.Lock()
+	delete(c.mu.moving, e.rec.ID)
 	if err != nil {
 		c.mu.retired[e.rec.ID] = e
 		c.mu.Unlock()
@@ -238,6 +256,7 @@ func (c *catalogue) takeRetiredLocked(e *volumeEntry) error {
 		return errf(ErrNotFound, "volume %q is no longer retired: it was restored or removed", e.name)
 	}
 	delete(c.mu.retired, e.rec.ID)
+	c.mu.moving[e.rec.ID] = e
 	return nil
 }
 
@@ -267,10 +286,14 @@ func (s *Store) removeRetired(e *volumeEntry, name, requestID string) error {
 	}
 	d := c.removeVolumeLocked(e)
 	c.mu.Unlock()
-	return d.commit("remove-retired", name, requestID, func(b *pebble.Batch) {
+	err := d.commit("remove-retired", name, requestID, func(b *pebble.Batch) {
 		_ = b.Delete(nameKey(prefixRetired, e.rec.ID), nil)
 		deleteSnapshots(b, e.rec.ID)
 	}, func() { c.mu.retired[e.rec.ID] = e })
+	if err == nil {
+		s.forgetVolume(e)
+	}
+	return err
 }
 
 // removeExpired removes the retired volumes whose time is over.

@@ -163,6 +163,18 @@ func (s *Store) openSnapshot(volume, name string) (*snapshotEntry, *Disk, error)
 // DeleteSnapshot removes a snapshot. What only it reads comes back in the
 // background, wherever it stands among the others. Error: ErrNotFound.
 func (s *Store) DeleteSnapshot(_ context.Context, volume, name, requestID string) error {
+	find := func() (*volumeEntry, error) { return s.cat.volumeLocked(volume) }
+	return s.deleteSnapshot(find, volume, name, requestID)
+}
+
+// DropSnapshot is DeleteSnapshot for who knows the ID of the volume, which may
+// have another name by now, or be retired. Error: ErrNotFound.
+func (s *Store) DropSnapshot(_ context.Context, volumeID, name string) error {
+	find := func() (*volumeEntry, error) { return s.cat.volumeOfLocked(volumeID) }
+	return s.deleteSnapshot(find, volumeID, name, "")
+}
+
+func (s *Store) deleteSnapshot(find func() (*volumeEntry, error), volume, name, requestID string) error {
 	end, done, err := s.reserve("delete-snapshot", snapshotReservation(volume, name), requestID, nil)
 	if done || err != nil {
 		return err
@@ -170,7 +182,7 @@ func (s *Store) DeleteSnapshot(_ context.Context, volume, name, requestID string
 	defer end()
 	c := s.cat
 	c.mu.Lock()
-	e, err := c.volumeLocked(volume)
+	e, err := find()
 	if err != nil {
 		c.mu.Unlock()
 		return err
@@ -189,4 +201,43 @@ func (s *Store) DeleteSnapshot(_ context.Context, volume, name, requestID string
 	return d.commit("delete-snapshot", snapshotReservation(volume, name)[1:], requestID, func(b *pebble.Batch) {
 		_ = b.Delete(snapshotKey(e.rec.ID, name), nil)
 	}, func() { e.snapshots[name] = sn })
+}
+
+// volumeOfLocked finds a volume by its ID, retired or not.
+func (c *catalogue) volumeOfLocked(id string) (*volumeEntry, error) {
+	for _, e := range []*volumeEntry{c.mu.retired[id], c.mu.moving[id]} {
+		if e != nil {
+			return e, nil
+		}
+	}
+	for _, e := range c.mu.volumes {
+		if e.rec.ID == id {
+			return e, nil
+		}
+	}
+	return nil, errf(ErrNotFound, "there is no volume with the ID %s", id)
+}
+
+// OwnedSnapshot says where a snapshot is.
+type OwnedSnapshot struct {
+	VolumeID string
+	Name     string
+}
+
+// SnapshotsOwnedBy lists the snapshots of an owner, those of retired volumes
+// too, in no order.
+func (s *Store) SnapshotsOwnedBy(_ context.Context, owner string) (list []OwnedSnapshot) {
+	c := s.cat
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, entries := range []map[string]*volumeEntry{c.mu.volumes, c.mu.retired, c.mu.moving} {
+		for _, e := range entries {
+			for name, sn := range e.snapshots {
+				if sn.rec.Owner == owner {
+					list = append(list, OwnedSnapshot{e.rec.ID, name})
+				}
+			}
+		}
+	}
+	return list
 }

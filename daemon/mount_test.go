@@ -173,11 +173,40 @@ func TestViews(t *testing.T) {
 	require.NoError(t, d2.Close())
 	require.Zero(t, snapshots())
 
+	// It is retired while it is seen, and comes back under another name. Of what is
+	// left of it while it is retired nothing stays either.
+	for name, back := range map[string]string{"web": "", "web2": "web3"} {
+		_, err = a.CreateVolume(ctx, v1.CreateRequest{Name: "web2", Size: 1 << 20})
+		require.NoError(t, err)
+		d, err = a.d.views.open(ctx, name)
+		require.NoError(t, err)
+		require.NoError(t, a.d.store.RetireVolume(ctx, name, time.Hour, ""))
+		if back != "" {
+			_, err = a.d.store.RestoreVolume(ctx, name, back, "")
+			require.NoError(t, err)
+		}
+		require.NoError(t, d.Close())
+		if back == "" {
+			_, err = a.d.store.RestoreVolume(ctx, name, "", "")
+			require.NoError(t, err)
+			back = name
+		}
+		list, err := a.d.store.Snapshots(ctx, back)
+		require.NoError(t, err)
+		require.Empty(t, list)
+		if name == "web" {
+			require.NoError(t, a.DeleteVolume(ctx, "web2"))
+		}
+	}
+
 	// What a kill left goes at the next start, and nothing else.
 	for name, owner := range map[string]string{viewPrefix + "0123456789ab": viewOwner, "mine": viewOwner, viewPrefix + "x": "me"} {
 		_, err := a.d.store.CreateSnapshot(ctx, "web", blockstore.SnapshotRequest{Name: name, Owner: owner})
 		require.NoError(t, err)
 	}
+	require.NoError(t, a.d.store.RetireVolume(ctx, "web", time.Hour, ""))
 	require.NoError(t, a.d.views.forget(ctx))
+	_, err = a.d.store.RestoreVolume(ctx, "web", "", "")
+	require.NoError(t, err)
 	require.Equal(t, 2, snapshots())
 }

@@ -130,9 +130,10 @@ func viewName() (string, error) {
 }
 
 // delete deletes the snapshot, which the operator or the volume's end may have
-// done before.
+// done before. The volume may have been retired since, or come back from that
+// under another name.
 func (v *view) delete(name string) error {
-	err := v.of.store.DeleteSnapshot(context.Background(), v.volume.Name, name, "")
+	err := v.of.store.DropSnapshot(context.Background(), v.volume.ID, name)
 	if errors.Is(err, blockstore.ErrNotFound) {
 		return nil
 	}
@@ -188,26 +189,13 @@ func (vs *views) size(id string) (int64, bool) {
 // forget deletes the snapshots that a kill left. Nothing else may use the store
 // yet.
 func (vs *views) forget(ctx context.Context) error {
-	volumes, err := vs.store.Volumes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, v := range volumes {
-		if v.Snapshots == 0 {
+	for _, sn := range vs.store.SnapshotsOwnedBy(ctx, viewOwner) {
+		if !strings.HasPrefix(sn.Name, viewPrefix) {
 			continue
 		}
-		list, err := vs.store.Snapshots(ctx, v.Name)
-		if err != nil {
-			return err
-		}
-		for _, sn := range list {
-			if sn.Owner != viewOwner || !strings.HasPrefix(sn.Name, viewPrefix) {
-				continue
-			}
-			// A store that cannot commit now, for it is full, is served all the same.
-			if err := vs.store.DeleteSnapshot(ctx, v.Name, sn.Name, ""); err != nil {
-				vs.log.Warn("a snapshot of a mount is left", "volume", v.Name, "snapshot", sn.Name, "error", err)
-			}
+		// A store that cannot commit now, for it is full, is served all the same.
+		if err := vs.store.DropSnapshot(ctx, sn.VolumeID, sn.Name); err != nil {
+			vs.log.Warn("a snapshot of a mount is left", "volume", sn.VolumeID, "snapshot", sn.Name, "error", err)
 		}
 	}
 	return nil
