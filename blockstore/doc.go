@@ -84,6 +84,6 @@
 //	digest.go keeper.go          checksums and content ids, also of captures
 //	verify.go direct.go          reading past the page cache, and comparing
 //	scrub.go scrubwalk.go        the same for all sealed data
-//	repair.go                    writing anew what has the right checksum
+//	repair.go repaircompare.go   writing anew what has the right checksum
 //	import.go strays.go missing.go
 package blockstore

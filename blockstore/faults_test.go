@@ -24,6 +24,7 @@ type hookedFS struct {
 	osFS
 	datasync, read, direct func() error
 	write, punch           func()
+	wrote                  func(off int64, n int) // before it is
 	syncs                  atomic.Int64
 	pebble                 vfs.FS
 }
@@ -83,6 +84,9 @@ func (f hookedFile) ReadAt(p []byte, off int64) error {
 func (f hookedFile) WriteAt(p []byte, off int64) error {
 	if f.fs.write != nil {
 		f.fs.write()
+	}
+	if f.fs.wrote != nil {
+		f.fs.wrote(off, len(p))
 	}
 	return f.file.WriteAt(p, off)
 }

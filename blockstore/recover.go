@@ -232,6 +232,18 @@ type blockSet [regionBlocks / 64]uint64
 
 func (s *blockSet) has(block int) bool { return s[block/64]>>(block%64)&1 == 1 }
 
+func (s *blockSet) add(block int) { s[block/64] |= 1 << (block % 64) }
+
+// next returns the first run of blocks in the set within [start, end); an empty
+// one at end, if there is none.
+func (s *blockSet) next(start, end int) (from, to int) {
+	for from = start; from < end && !s.has(from); from++ {
+	}
+	for to = from; to < end && s.has(to); to++ {
+	}
+	return from, to
+}
+
 // holds tells whether an entry says how block i of it stands now. A block
 // that cannot be read is an error, not a no: what was acknowledged may be there.
 func (e intent) holds(pins []pin, i int) (bool, error) {

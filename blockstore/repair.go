@@ -24,12 +24,14 @@ type RepairReport struct {
 
 // RepairImage finds what of an image is damaged, and writes it anew from a
 // source, region by region: only what has the checksum that was taken when the
-// image was sealed, whatever else the source holds. It is synced, and read back
-// from the disk. All that share this data have it back. A source that is not
-// needed is not read; it is not closed.
+// image was sealed, whatever else the source holds, and of that only the blocks
+// in which the disk has something else. It is synced, and read back from the
+// disk. All that share this data have it back. A source that is not needed is not
+// read; it is not closed.
 //
 // Nothing is written where a data file is gone or cut short: others may read
-// what else was in it, and would find zeros.
+// what else was in it, and would find zeros. Nor where another image has the right
+// checksum with a block as it stands: then the map is what is wrong.
 //
 // Errors: ErrNotFound, ErrInvalid (a source of another size; an image that has
 // no checksums yet), ErrFailed (the disk takes nothing), the context's, and
@@ -65,7 +67,7 @@ func (s *Store) RepairImage(ctx context.Context, name string, src Source, progre
 		return report, err
 	}
 	report.Checked, report.Cached = found.Checked, found.Cached
-	r := repairer{verifier: c, src: src, progress: progress, out: &report, bad: found.Bad}
+	r := repairer{verifier: c, src: src, progress: progress, out: &report, bad: found.Bad, disk: alignedBuffer(RegionSize)}
 	return report, r.run(ctx)
 }
 
@@ -77,6 +79,7 @@ type repairer struct {
 	out      *RepairReport
 	bad      []BadChunk // what is left to repair, by offset
 	read     int64      // bytes of the source's disk
+	disk     []byte     // what the disk has of a region
 }
 
 func (r *repairer) run(ctx context.Context) error {
@@ -149,8 +152,8 @@ func (r *repairer) next(ctx context.Context, buf []byte) (n int, err error) {
 	return n, nil
 }
 
-// region writes one region anew if the source has the right one, and reads it
-// back. It returns why that was not done, or not to any avail.
+// region writes what differs of one region anew if the source has the right one,
+// and reads it back. It returns why that was not done, or not to any avail.
 func (r *repairer) region(ctx context.Context, buf []byte, n int, off int64) (why string, err error) {
 	region := uint32(off >> regionShift)
 	want, has, err := r.s.sumOf(r.id, region)
@@ -173,7 +176,14 @@ func (r *repairer) region(ctx context.Context, buf []byte, n int, off int64) (wh
 	if err := r.s.pacer.spend(ctx, p.dataBytes()); err != nil {
 		return "", err
 	}
-	if why, err := r.write(p, whole, off); why != "" || err != nil {
+	differ, why, err := r.compare(p, whole, off)
+	if why != "" || err != nil {
+		return why, err
+	}
+	if why, err := r.neededAsItIs(ctx, p, region, differ); why != "" || err != nil {
+		return why, err
+	}
+	if why, err := r.write(p, differ, whole, off); why != "" || err != nil {
 		return why, err
 	}
 	if err := r.files.readPage(p, buf[:n], off); err != nil {
@@ -188,8 +198,9 @@ func (r *repairer) region(ctx context.Context, buf []byte, n int, off int64) (wh
 	return "", nil
 }
 
-// write writes a region where its page has it, and syncs that.
-func (r *repairer) write(p *page, whole []byte, off int64) (why string, err error) {
+// write writes the blocks of a region that differ where its page has them, and
+// syncs that.
+func (r *repairer) write(p *page, differ *blockSet, whole []byte, off int64) (why string, err error) {
 	files := map[string]file{}
 	defer func() {
 		for _, f := range files {
@@ -198,7 +209,7 @@ func (r *repairer) write(p *page, whole []byte, off int64) (why string, err erro
 	}()
 	for block := 0; block < len(whole)>>blockShift; {
 		l, end := p.at(block, len(whole)>>blockShift)
-		if l != nil {
+		if block, end = differ.next(block, end); block < end {
 			part := whole[block<<blockShift : end<<blockShift]
 			if why, err := r.writePiece(files, l, part, off+int64(block)<<blockShift); why != "" || err != nil {
 				return why, err

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -100,6 +101,73 @@ func TestRepairMendsWhatIsShared(t *testing.T) {
 	require.Empty(t, r.Unrepaired)
 	requireGood(t, s, "child")
 	requireGood(t, s, "base")
+}
+
+// TestRepairWritesOnlyWhatDiffers: the blocks in between are as they should be.
+func TestRepairWritesOnlyWhatDiffers(t *testing.T) {
+	type written struct {
+		off int64
+		n   int
+	}
+	var wrote []written
+	fs := &hookedFS{}
+	s, d, _ := hooked(t, fs)
+	defer finish(t, s, d)
+	data := randomBytes(RegionSize + 3*BlockSize)
+	importBytes(t, s, "img", data)
+	for _, at := range []int64{5 * BlockSize, 6*BlockSize + 1, 100 * BlockSize, RegionSize + 2*BlockSize + 7} {
+		changeByte(t, layerFile(t, s, "img"), at)
+	}
+	fs.wrote = func(off int64, n int) { wrote = append(wrote, written{off, n}) }
+	r := repaired(t, s, "img", data)
+	require.Len(t, r.Repaired, 2)
+	require.Empty(t, r.Unrepaired)
+	require.Equal(t, []written{{5 * BlockSize, 2 * BlockSize}, {100 * BlockSize, BlockSize}, {RegionSize + 2*BlockSize, BlockSize}}, wrote)
+	requireGood(t, s, "img")
+}
+
+// TestRepairDoesNotTrustADamagedMap: one that names another image's data is not
+// mended by overwriting that, nor one that has lost data.
+func TestRepairDoesNotTrustADamagedMap(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(t *testing.T, c *composer, a, b layerID)
+		reason string
+	}{
+		"another image's": {func(t *testing.T, c *composer, a, b layerID) {
+			theirs, err := c.source(b)
+			require.NoError(t, err)
+			c.fill(0, regionBlocks, theirs)
+		}, `golden image "b" reads the same blocks`},
+		"nothing": {func(t *testing.T, c *composer, a, b layerID) {
+			ours, err := c.source(a)
+			require.NoError(t, err)
+			c.fill(0, regionBlocks/2, ours)
+			c.fill(regionBlocks/2, regionBlocks, sourceZero)
+		}, "the map names zeros"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, t.TempDir())
+			a, b := pattern(1, RegionSize), pattern(2, RegionSize)
+			importBytes(t, s, "a", a)
+			importBytes(t, s, "b", b)
+			idOf := func(name string) layerID {
+				e := s.cat.mu.images[name]
+				return layerID{e.lineage.id, e.version.number}
+			}
+			id := idOf("a")
+			comp := newComposer()
+			defer comp.release()
+			c.damage(t, comp, id, idOf("b"))
+			require.NoError(t, s.db.Set(mapKey(id.lineage, 0, id.version), comp.encode(), pebble.Sync))
+			s = reopen(t, s)
+			r := repaired(t, s, "a", a)
+			require.Empty(t, r.Repaired)
+			require.Len(t, r.Unrepaired, 1)
+			require.Contains(t, r.Unrepaired[0].Reason, c.reason)
+			requireGood(t, s, "b")
+			require.NoError(t, s.Close())
+		})
+	}
 }
 
 func TestRepairRefusesAnotherImage(t *testing.T) {

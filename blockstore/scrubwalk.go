@@ -98,8 +98,8 @@ func (c *catalogue) staysSealedLocked(l *lineage, v *version) bool {
 	return !l.unneeded(v) && !(l.writable && v == l.tip()) && l.rec.State == lineageLive
 }
 
-// holdSealed opens a sealed version if it still stands.
-func (s *Store) holdSealed(id layerID) (d *Disk) {
+// holdSealed opens a sealed version if it still stands. What for is for messages.
+func (s *Store) holdSealed(id layerID, what string) (d *Disk) {
 	s.cat.mu.Lock()
 	defer s.cat.mu.Unlock()
 	l := s.cat.mu.lineages[id.lineage]
@@ -110,7 +110,7 @@ func (s *Store) holdSealed(id layerID) (d *Disk) {
 	if v == nil || !s.cat.staysSealedLocked(l, v) {
 		return nil
 	}
-	return s.openVersionLocked("scrub of layer "+layerDir(id), l, v)
+	return s.openVersionLocked(what, l, v)
 }
 
 // unwanted tells that nothing but the scrub holds a version that was deleted.
@@ -128,7 +128,7 @@ func (c *catalogue) unwanted(id layerID) bool {
 // scrubVersion calls fn with the units of one version. It stays while it is
 // read, but is read no further once it was deleted.
 func (s *Store) scrubVersion(ctx context.Context, id layerID, first uint32, fn func(scrubUnit) error) error {
-	d := s.holdSealed(id)
+	d := s.holdSealed(id, "scrub of layer "+layerDir(id))
 	if d == nil {
 		return nil
 	}
