@@ -101,7 +101,7 @@ type ownTable struct {
 }
 
 func newOwnTable(c *pageCache, size int64) ownTable {
-	return ownTable{newTable[ownPage](size), c, new(sync.Mutex)}
+	return ownTable{newTable[ownPage](c, size), c, new(sync.Mutex)}
 }
 
 // grown returns the table of the same layer of a larger disk.
@@ -143,6 +143,7 @@ func (t ownTable) drop() {
 			t.cache.charge(-n)
 		}
 	})
+	t.memory.release()
 }
 
 // noOwn stands for a region that the layer does not name.

@@ -7,7 +7,8 @@ import (
 )
 
 // pageCache holds the memory of all map pages under one budget: those of
-// sealed versions and those of volumes' writable layers. It is a clock: a page
+// sealed versions and those of volumes' writable layers. The tables that hold them
+// count too. It is a clock: a page
 // that was used since the hand came by last stays for another turn. Pages
 // that somebody changes, or that hold what no commit has written, are passed
 // over; a commit makes them ordinary ones (own.go).
@@ -16,7 +17,8 @@ import (
 // far as a read that began before a write may miss it (read.go).
 type pageCache struct {
 	budget int64
-	bytes  atomic.Int64 // of all pages, and of their uncommitted changes
+	bytes  atomic.Int64 // of all pages, of their changes, and of what volumes have unsynced
+	tables atomic.Int64 // of the tables of open disks, which cannot be dropped
 	// crowded tells that the budget is exceeded by pages that must stay: then
 	// writers commit before they change more.
 	crowded atomic.Bool
@@ -91,13 +93,23 @@ func (c *pageCache) add(p cacheable) {
 	c.sweepLocked(p, tries)
 }
 
+// limit is what pages may take beside the tables. However large those are, some
+// pages must find room, or each would be read anew for each block.
+func (c *pageCache) limit() int64 { return max(c.budget-c.tables.Load(), c.budget/4) }
+
+// chargeTables counts n bytes more, or fewer, for tables.
+func (c *pageCache) chargeTables(n int64) {
+	c.tables.Add(n)
+	c.charge(0)
+}
+
 // charge counts n bytes more, or fewer, for the changes that pages hold.
 func (c *pageCache) charge(n int64) {
-	if c.bytes.Add(n) > c.budget && (n < 0 || !c.crowded.Load()) {
+	if c.bytes.Add(n) > c.limit() && (n <= 0 || !c.crowded.Load()) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.sweepLocked(nil, 2*len(c.mu.clock))
-	} else if n < 0 && c.crowded.Load() {
+	} else if n <= 0 && c.crowded.Load() {
 		c.crowded.Store(false)
 	}
 }
@@ -106,7 +118,7 @@ func (c *pageCache) charge(n int64) {
 // just asked for it. The changes of pages that are gone may be what exceeds the
 // budget, for a moment, so that no page is left to drop.
 func (c *pageCache) sweepLocked(spared cacheable, tries int) {
-	for ; c.bytes.Load() > c.budget && tries > 0 && len(c.mu.clock) > 0; tries-- {
+	for ; c.bytes.Load() > c.limit() && tries > 0 && len(c.mu.clock) > 0; tries-- {
 		if c.mu.hand >= len(c.mu.clock) {
 			c.mu.hand = 0
 		}
@@ -117,7 +129,7 @@ func (c *pageCache) sweepLocked(spared cacheable, tries int) {
 		}
 		c.removeLocked(p)
 	}
-	c.crowded.Store(c.bytes.Load() > c.budget)
+	c.crowded.Store(c.bytes.Load() > c.limit())
 }
 
 func (c *pageCache) removeLocked(p cacheable) {

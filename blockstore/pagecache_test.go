@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -31,13 +32,13 @@ func TestMapBudgetHolds(t *testing.T) {
 		binary.LittleEndian.PutUint64(b, uint64(at[i]))
 		require.NoError(t, d.WriteAt(ctx, b, at[i], false))
 		// A page that must stay, and its changes, may come on top.
-		require.LessOrEqual(t, s.pages.bytes.Load(), int64(budget)+crowdRegions*(sizeOf[ownPage]()+pageOverhead+2*changesBytes))
+		require.LessOrEqual(t, s.pages.bytes.Load(), int64(budget)+crowdRegions*(sizeOf[ownPage]()+pageOverhead+2*changesBytes+2*blockSetBytes))
 	}
 	check := func() {
 		for _, off := range at {
 			require.NoError(t, d.ReadAt(ctx, b, off))
 			require.Equal(t, uint64(off), binary.LittleEndian.Uint64(b))
-			require.LessOrEqual(t, s.pages.bytes.Load(), int64(budget)+crowdRegions*(sizeOf[ownPage]()+pageOverhead+2*changesBytes))
+			require.LessOrEqual(t, s.pages.bytes.Load(), int64(budget)+crowdRegions*(sizeOf[ownPage]()+pageOverhead+2*changesBytes+2*blockSetBytes))
 		}
 	}
 	check()
@@ -46,6 +47,7 @@ func TestMapBudgetHolds(t *testing.T) {
 	check()
 	require.NoError(t, d.Close())
 	require.Zero(t, s.pages.bytes.Load(), "what was counted is given back")
+	require.Zero(t, s.pages.tables.Load())
 	require.Empty(t, s.pages.mu.clock)
 	require.NoError(t, s.Close())
 	s, err = Open(dir, o)
@@ -127,7 +129,7 @@ func TestPageBytesAreHonest(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	layerOf := func(layerID) *layer { return nil }
-	views := newTable[cachedPage](n * RegionSize)
+	views := newTable[cachedPage](new(pageCache), n*RegionSize)
 	for name, add := range map[string]func(c *pageCache, own ownTable, region uint32){
 		"own": func(c *pageCache, own ownTable, region uint32) { own.put(region, nil, new(ownPage)) },
 		"runs": func(c *pageCache, _ ownTable, region uint32) {
@@ -157,6 +159,48 @@ func TestPageBytesAreHonest(t *testing.T) {
 	}
 }
 
+// TestTablesOfLargeDisksCount: of a disk of 64 TiB the table alone, and what was
+// changed since the last flush, take memory that is told; pages give way to it,
+// and all of it comes back.
+func TestTablesOfLargeDisksCount(t *testing.T) {
+	const size, chunk = 64 << 40, chunkRegions * RegionSize
+	o := testOptions()
+	o.MapBudget, o.CommitInterval = 1<<20, time.Hour
+	s, err := Open(t.TempDir(), o)
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: size})
+	require.NoError(t, err)
+	told := func() int64 {
+		st, err := s.Stats(ctx)
+		require.NoError(t, err)
+		require.Equal(t, st.MapBytes-st.MapTables, s.pages.bytes.Load())
+		return st.MapTables
+	}
+	require.Zero(t, told())
+	d := openVolume(t, s, "v")
+	require.GreaterOrEqual(t, told(), int64(size/chunk*8))
+	b := make([]byte, BlockSize)
+	for i := range int64(600) {
+		require.NoError(t, d.ReadAt(ctx, b, i*chunk))
+	}
+	read := told()
+	require.GreaterOrEqual(t, read, int64(size/chunk*8+600*chunkRegions*8))
+	require.Equal(t, o.MapBudget/4, s.pages.limit())
+	for i := range int64(600) {
+		require.NoError(t, d.WriteAt(ctx, block(byte(i|1)), i*chunk, false))
+		require.LessOrEqual(t, s.pages.bytes.Load(), s.pages.limit()+crowdRegions*(sizeOf[ownPage]()+pageOverhead+2*changesBytes+2*blockSetBytes))
+	}
+	require.NoError(t, d.Flush(ctx))
+	_, err = s.GrowVolume(ctx, "v", 2*size)
+	require.NoError(t, err)
+	require.Equal(t, read+allocated(2*size/chunk*8)-allocated(size/chunk*8), told())
+	require.EqualValues(t, 9, firstByte(t, d, 9*chunk))
+	require.NoError(t, d.Close())
+	require.Zero(t, told())
+	require.Zero(t, s.pages.bytes.Load())
+	require.NoError(t, s.Close())
+}
+
 // TestChangesAloneExceedTheBudget: a commit makes pages droppable before the
 // memory of their changes is given back, and another one sweeps in between.
 func TestChangesAloneExceedTheBudget(t *testing.T) {
@@ -169,14 +213,14 @@ func TestChangesAloneExceedTheBudget(t *testing.T) {
 		p.used.Store(false)
 		pages = append(pages, p)
 	}
-	c.charge(c.budget + changesBytes)
+	c.charge(c.limit() + changesBytes)
 	require.Empty(t, c.mu.clock)
 	require.True(t, c.crowded.Load())
 	for region, p := range pages {
 		require.Nil(t, own.table.get(uint32(region)))
 		require.False(t, p.acquire())
 	}
-	c.charge(-c.budget - changesBytes)
+	c.charge(-c.limit() - changesBytes)
 	require.Zero(t, c.bytes.Load())
 	require.False(t, c.crowded.Load())
 }

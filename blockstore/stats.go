@@ -32,6 +32,9 @@ type Stats struct {
 
 	MapBytes  int64 `json:"mapBytes"` // memory of extent maps
 	MapBudget int64 `json:"mapBudget"`
+	// MapTables are those of MapBytes that cannot be dropped and read again: the
+	// tables of open disks, 2 bytes for each GiB, and 512 where they are used.
+	MapTables int64 `json:"mapTables"`
 	OpenFiles int   `json:"openFiles"` // data files
 	FileLimit int   `json:"fileLimit"`
 
@@ -128,7 +131,7 @@ func (s *Store) Stats(context.Context) (Stats, error) {
 	st := Stats{
 		Since: n.since, Writes: n.writes.Load(), WrittenBytes: n.bytes.Load(),
 		Flushes: n.flush.get(), Commits: n.commit.get(), MetadataCommits: n.metadataCommit.get(), MetadataBatches: n.batches.Load(),
-		MapBytes: s.pages.bytes.Load(), MapBudget: s.pages.budget, OpenFiles: s.files.count(), FileLimit: s.files.limit,
+		MapBytes: s.pages.bytes.Load() + s.pages.tables.Load(), MapBudget: s.pages.budget, MapTables: s.pages.tables.Load(), OpenFiles: s.files.count(), FileLimit: s.files.limit,
 		Free: free, Total: total, Stalled: int(s.space.waiters.Load()), Failed: s.failed.isGiven(),
 	}
 	s.cat.countOpen(&st)

@@ -6,12 +6,18 @@ import "sync"
 // each region, overwrites of blocks that it holds included: after a failed sync
 // nobody knows what the disk has of them, and a second sync would lie. The
 // bitmaps are 512 bytes for each region that was changed, and there are as many
-// as writes fit into what a volume leaves unsynced (Options.CommitBytes).
+// as writes fit into what a volume leaves unsynced (Options.CommitBytes). The page
+// cache counts those of tops.
 
 // unsyncedSet is a set of blocks by region.
 type unsyncedSet map[uint32]*blockSet
 
 var blockSets = sync.Pool{New: func() any { return new(blockSet) }}
+
+// blockSetBytes is what a region takes in a set, its place in the map included.
+var blockSetBytes = sizeOf[blockSet]() + 32
+
+func (u unsyncedSet) memory() int64 { return blockSetBytes * int64(len(u)) }
 
 // add adds blocks [start, end) of a region.
 func (u unsyncedSet) add(region uint32, start, end int) {
@@ -74,11 +80,15 @@ func (s *blockSet) any(start, end int) bool {
 // changing notes that blocks of a region are about to change. The gate is held.
 func (t *top) changing(region uint32, start, end int) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.mu.unsynced == nil {
 		t.mu.unsynced = unsyncedSet{}
 	}
+	first := t.mu.unsynced[region] == nil
 	t.mu.unsynced.add(region, start, end)
+	t.mu.Unlock()
+	if first {
+		t.own.cache.charge(blockSetBytes)
+	}
 }
 
 // takeUnsynced hands the set to a commit; synced ends it. The gate is closed.
@@ -91,11 +101,22 @@ func (t *top) takeUnsynced() {
 // synced says that what the commit took is on the disk.
 func (t *top) synced() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	n := t.mu.syncing.memory()
 	for _, s := range t.mu.syncing {
 		blockSets.Put(s)
 	}
 	t.mu.syncing = nil
+	t.mu.Unlock()
+	t.own.cache.charge(-n)
+}
+
+// dropUnsynced gives up what is known of a top that nobody uses any more.
+func (t *top) dropUnsynced() {
+	t.mu.Lock()
+	n := t.mu.syncing.memory() + t.mu.unsynced.memory()
+	t.mu.syncing, t.mu.unsynced = nil, nil
+	t.mu.Unlock()
+	t.own.cache.charge(-n)
 }
 
 // unflushed returns a copy of what was changed since the last good flush.

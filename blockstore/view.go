@@ -42,7 +42,7 @@ func (s *Store) view(l *lineage, version uint32, size int64) *view {
 	defer s.views.Unlock()
 	v := s.views.m[id]
 	if v == nil {
-		v = &view{s: s, lineage: l, version: version, size: size, pages: newTable[cachedPage](size)}
+		v = &view{s: s, lineage: l, version: version, size: size, pages: newTable[cachedPage](s.pages, size)}
 		s.views.m[id] = v
 	}
 	v.users++
@@ -58,6 +58,7 @@ func (v *view) close() {
 	if v.users--; v.users == 0 {
 		delete(v.s.views.m, layerID{v.lineage.id, v.version})
 		v.pages.each(func(p *cachedPage) { v.s.pages.forget(p) })
+		v.pages.memory.release()
 	}
 }
 

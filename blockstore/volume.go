@@ -343,21 +343,22 @@ func (t *top) dirtied(region uint32, p *ownPage) {
 // close gives up the pages of a top that nobody uses any more, and its base.
 func (t *top) close() {
 	t.own.drop()
+	t.dropUnsynced()
 	t.base.close()
 }
 
-// crowds tells that the volume's uncommitted pages have a part in it that the
-// page cache is crowded.
+// crowds tells that what the volume has uncommitted, or unsynced, has a part in it
+// that the page cache is crowded.
 func (t *top) crowds() bool {
 	if !t.own.cache.crowded.Load() {
 		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.mu.dirty) >= crowdRegions
+	return max(len(t.mu.dirty), len(t.mu.unsynced)) >= crowdRegions
 }
 
-// crowdRegions is how many regions a volume may always have uncommitted.
+// crowdRegions is how many regions a volume may always have changed.
 const crowdRegions = 16
 
 // nextRegion returns the first region at or after region that may hold

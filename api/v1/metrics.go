@@ -86,6 +86,7 @@ func (m *metricsWriter) store(st *blockstore.Stats) {
 		{"unsynced_bytes", "gauge", "Bytes written that no commit has begun with.", float64(st.UnsyncedBytes)},
 		{"oldest_unsynced_seconds", "gauge", "Age of the oldest write that is not durable.", st.OldestUnsynced.Seconds()},
 		{"map_bytes", "gauge", "Memory of extent maps.", float64(st.MapBytes)},
+		{"map_table_bytes", "gauge", "Memory of extent maps that cannot be dropped.", float64(st.MapTables)},
 		{"map_budget_bytes", "gauge", "Budget of that memory.", float64(st.MapBudget)},
 		{"open_data_files", "gauge", "Data files that are open.", float64(st.OpenFiles)},
 		{"open_data_files_limit", "gauge", "Data files that may be open.", float64(st.FileLimit)},

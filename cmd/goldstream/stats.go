@@ -63,7 +63,7 @@ func statsFields(w io.Writer, st blockstore.Stats) {
 		{"volumes", fmt.Sprintf("%d open, %d with writes that are not durable", st.OpenVolumes, st.DirtyVolumes)},
 		{"unsynced", fmt.Sprintf("%s, the oldest for %s", humanSize(st.UnsyncedBytes), st.OldestUnsynced.Round(time.Millisecond))},
 		{"stalled writes", fmt.Sprint(st.Stalled)},
-		{"maps in memory", fmt.Sprintf("%s of %s", humanSize(st.MapBytes), humanSize(st.MapBudget))},
+		{"maps in memory", fmt.Sprintf("%s of %s, %s of them tables of open disks", humanSize(st.MapBytes), humanSize(st.MapBudget), humanSize(st.MapTables))},
 		{"data files open", fmt.Sprintf("%d of %d", st.OpenFiles, st.FileLimit)},
 		{"file system", fmt.Sprintf("%s of %s free", humanSize(st.Free), humanSize(st.Total))},
 		{"metadata", fmt.Sprintf("%s on disk, %s in memory, log %s written", humanSize(p.DiskBytes), humanSize(p.MemtableBytes), humanSize(p.LogBytes))},
