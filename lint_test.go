@@ -56,6 +56,7 @@ var chosen = []string{
 	"github.com/urfave/cli/v2",
 	"go.uber.org/goleak",
 	"go.yaml.in/yaml/v3",
+	"golang.org/x/crypto",
 	"golang.org/x/net",
 	"golang.org/x/sync",
 	"golang.org/x/sys",

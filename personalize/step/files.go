@@ -16,6 +16,8 @@ type Files interface {
 	// attributes and its SELinux label.
 	Write(ctx context.Context, path string, data []byte) error
 	List(ctx context.Context, dir string) ([]string, error)
+	// Walk lists all that is below a directory, and follows no links.
+	Walk(ctx context.Context, dir string) ([]Entry, error)
 	// Mkdir makes a directory with mode 0755; its parent is there.
 	Mkdir(ctx context.Context, path string) error
 	Remove(ctx context.Context, path string) error
@@ -27,4 +29,11 @@ type Files interface {
 type Info struct {
 	Mode     fs.FileMode // with fs.ModeDir
 	UID, GID int
+	Size     int64 // bytes
+}
+
+// Entry is something below a directory.
+type Entry struct {
+	Path    string // from that directory on
+	Regular bool   // a regular file
 }

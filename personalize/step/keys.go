@@ -31,6 +31,11 @@ func (k *SSHKeys) plan(ctx context.Context, tree Files, x *expander) ([]Op, erro
 	if err != nil {
 		return nil, err
 	}
+	return addKeys(ctx, tree, home, uid, gid, keys)
+}
+
+// addKeys adds keys, one a line, to those of the user with that home.
+func addKeys(ctx context.Context, tree Files, home string, uid, gid int, keys string) ([]Op, error) {
 	file := path.Join(home, ".ssh/authorized_keys")
 	have, err := read(ctx, tree, file)
 	if err != nil {

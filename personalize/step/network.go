@@ -33,9 +33,9 @@ type nic struct {
 	domain  string
 }
 
-func (n *Network) plan(ctx context.Context, tree Files, values attribute.Lookup) ([]Op, error) {
-	if len(n.NICs) == 0 {
-		return nil, attribute.Invalid("a network step names no NICs")
+func (n *Network) plan(ctx context.Context, tree Files, x *expander) ([]Op, error) {
+	if err := n.check(); err != nil {
+		return nil, err
 	}
 	render, err := n.renderer(ctx, tree)
 	if err != nil {
@@ -43,7 +43,7 @@ func (n *Network) plan(ctx context.Context, tree Files, values attribute.Lookup)
 	}
 	var ops []Op
 	for _, name := range n.NICs {
-		one, off, err := nicOf(name, values)
+		one, off, err := nicOf(name, x.values)
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +108,13 @@ func prefix(address, mask string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q is no netmask", mask)
 	}
 	return netip.PrefixFrom(a, ones), nil
+}
+
+func (n *Network) check() error {
+	if len(n.NICs) == 0 {
+		return attribute.Invalid("a network step names no NICs")
+	}
+	return nil
 }
 
 type renderer func(nic) []want

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"reflect"
 	"strings"
 
 	"goldstream/personalize/attribute"
@@ -18,6 +19,12 @@ type Step struct {
 	MachineID bool     `json:"newMachineId,omitempty" yaml:"newMachineId,omitempty"`
 	NoCloud   *NoCloud `json:"noCloud,omitempty" yaml:"noCloud,omitempty"`
 	Network   *Network `json:"network,omitempty" yaml:"network,omitempty"`
+
+	Group      *Group      `json:"group,omitempty" yaml:"group,omitempty"`
+	User       *User       `json:"user,omitempty" yaml:"user,omitempty"`
+	Fstab      *Fstab      `json:"fstab,omitempty" yaml:"fstab,omitempty"`
+	HostKeys   *HostKeys   `json:"hostKeys,omitempty" yaml:"hostKeys,omitempty"`
+	Generalize *Generalize `json:"generalize,omitempty" yaml:"generalize,omitempty"`
 }
 
 // File is a file with contents.
@@ -37,18 +44,31 @@ func (s Step) Plan(ctx context.Context, tree Files, values attribute.Lookup) ([]
 	}
 	x := expander{values: values}
 	switch {
-	case s.File != nil:
-		return s.File.plan(ctx, tree, &x)
 	case s.Hostname != "":
 		return planHostname(ctx, tree, &x, s.Hostname)
-	case s.SSHKeys != nil:
-		return s.SSHKeys.plan(ctx, tree, &x)
-	case s.NoCloud != nil:
-		return s.NoCloud.plan(ctx, tree, &x)
-	case s.Network != nil:
-		return s.Network.plan(ctx, tree, values)
+	case s.MachineID:
+		return planMachineID(ctx, tree)
 	}
-	return planMachineID(ctx, tree)
+	return s.planner().plan(ctx, tree, &x)
+}
+
+// planner is one kind of step.
+type planner interface {
+	plan(ctx context.Context, tree Files, x *expander) ([]Op, error)
+}
+
+// checker is one that knows without a disk and without values what is wrong.
+type checker interface{ check() error }
+
+// planner is the field that is set: each pointer in Step is a kind.
+func (s Step) planner() planner {
+	v := reflect.ValueOf(s)
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
+			return f.Interface().(planner)
+		}
+	}
+	return nil
 }
 
 // expander replaces placeholders. A name that is unknown is an error: there is
@@ -68,6 +88,13 @@ func (x *expander) text(in string) (string, error) {
 
 func undeclared(p attribute.Placeholder) error {
 	return attribute.Invalid("the build plan declares no attribute %q: declare it, or write @@ where @ itself is meant", p.Full())
+}
+
+func (f *File) check() error {
+	if strings.Contains(f.Path, "@") {
+		return nil
+	}
+	return checkPath(f.Path)
 }
 
 func (f *File) plan(ctx context.Context, tree Files, x *expander) ([]Op, error) {

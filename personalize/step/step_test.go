@@ -63,7 +63,7 @@ func (d *tree) Stat(_ context.Context, path string) (Info, error) {
 		return Info{}, err
 	}
 	o := d.owners[path]
-	return Info{fi.Mode(), o[0], o[1]}, nil
+	return Info{Mode: fi.Mode(), UID: o[0], GID: o[1], Size: fi.Size()}, nil
 }
 
 func (d *tree) Read(_ context.Context, path string) ([]byte, error) { return d.root.ReadFile(at(path)) }
@@ -80,6 +80,16 @@ func (d *tree) List(_ context.Context, dir string) ([]string, error) {
 		names = append(names, e.Name())
 	}
 	return names, err
+}
+
+func (d *tree) Walk(_ context.Context, dir string) (all []Entry, err error) {
+	err = fs.WalkDir(d.root.FS(), at(dir), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && path != at(dir) {
+			all = append(all, Entry{strings.TrimPrefix(path, at(dir)+"/"), e.Type().IsRegular()})
+		}
+		return err
+	})
+	return all, err
 }
 
 func (d *tree) Mkdir(_ context.Context, path string) error  { return d.root.Mkdir(at(path), 0o755) }

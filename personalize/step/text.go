@@ -47,15 +47,11 @@ func (s Step) Check(kinds map[string]attribute.Type) error {
 		return err
 	}
 	_, err := s.mapped(func(text string) (string, error) { return text, checkNames(text, kinds) })
-	switch {
-	case err != nil:
+	if c, ok := s.planner().(checker); ok && err == nil {
+		err = c.check()
+	}
+	if err != nil || s.Network == nil {
 		return err
-	case s.File != nil && !strings.Contains(s.File.Path, "@"):
-		return checkPath(s.File.Path)
-	case s.Network == nil:
-		return nil
-	case len(s.Network.NICs) == 0:
-		return attribute.Invalid("a network step names no NICs")
 	}
 	for _, name := range s.Network.NICs {
 		if kinds[name] != attribute.NIC {
