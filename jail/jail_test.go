@@ -82,6 +82,18 @@ func TestRootHoldsOnlyWhatWasAsked(t *testing.T) {
 	assert.Equal(t, "/one: file <nil>", lines[2])
 }
 
+func TestLinks(t *testing.T) {
+	s := helperSpec(t, "read", "/dir/one", "/out")
+	file := tempFile(t, "f", "text", 0o644)
+	s.Binds = append(s.Binds, Bind{Host: file, Target: "/file"})
+	s.Links = []Link{{"/dir/one", "/file"}, {"/out", "/../.." + file}}
+	r := runSpec(t, s)
+	require.NoError(t, r.err)
+	lines := strings.Split(r.out, "\n")
+	assert.Equal(t, "/dir/one: 4 bytes, <nil>", lines[0])
+	assert.Contains(t, lines[1], "no such file")
+}
+
 func TestWritesOnlyWhereAllowed(t *testing.T) {
 	both(t, func(t *testing.T, profile Profile) {
 		readable := tempFile(t, "r", "text", 0o666)
@@ -462,6 +474,8 @@ func TestErrorsSayWhatIsMissing(t *testing.T) {
 		"no file":    {func(s *Spec) { s.Binds = append(s.Binds, Bind{Target: "/x"}) }, "no host file"},
 		"tmpfs size": {func(s *Spec) { s.Tmpfs = []Tmpfs{{Target: "/x"}} }, "size limit"},
 		"overlap":    {func(s *Spec) { s.Tmpfs = []Tmpfs{{Target: s.Path + "/x", Size: 1}} }, "overlap"},
+		"in a link":  {func(s *Spec) { s.Links = []Link{{"/a", "b"}}; s.Tmpfs = []Tmpfs{{Target: "/a/x", Size: 1}} }, "overlap"},
+		"no target":  {func(s *Spec) { s.Links = []Link{{"/a", ""}} }, "leads nowhere"},
 		"directory":  {func(s *Spec) { s.Dir = "/none" }, "chdir /none"},
 		"timeout":    {func(s *Spec) { s.SetupTimeout = time.Nanosecond }, "timeout"},
 	} {

@@ -12,6 +12,7 @@ type order struct {
 	Dir    string
 	Mounts []mountOrder
 	Tmpfs  []Tmpfs
+	Links  []Link
 	Proc   bool
 	Limits Limits
 	Files  int // fds of the program, from 3 on

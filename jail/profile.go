@@ -42,7 +42,7 @@ const (
 
 	treeCalls = `mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
 		chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown utime utimes utimensat futimesat truncate mknod mknodat
-		creat syncfs inotify_init1 inotify_add_watch inotify_rm_watch
+		openat2 creat syncfs inotify_init1 inotify_add_watch inotify_rm_watch
 		getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr`
 
 	umlCalls = `modify_ldt set_thread_area get_thread_area memfd_create mlockall`

@@ -31,6 +31,9 @@ func enterRoot(o order) error {
 			return fmt.Errorf("placing %s: %w", m.Target, err)
 		}
 	}
+	if err := makeLinks(base, o.Links); err != nil {
+		return err
+	}
 	if err := mountProc(base, o.Proc); err != nil {
 		return err
 	}
@@ -137,6 +140,21 @@ func mountPoint(target string, dir bool) error {
 		return err
 	}
 	return f.Close()
+}
+
+// makeLinks comes after all that is looked up by name below base: a link could
+// lead a mount point out of it.
+func makeLinks(base string, list []Link) error {
+	for _, l := range list {
+		target := filepath.Join(base, l.Target)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(l.To, target); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func mountProc(base string, wanted bool) error {

@@ -19,6 +19,7 @@ type Spec struct {
 
 	Binds []Bind
 	Tmpfs []Tmpfs
+	Links []Link
 	Proc  bool // mount a /proc that shows the jail's own processes, read-only
 
 	Profile Profile // must be set
@@ -61,6 +62,12 @@ type Tmpfs struct {
 	Target string
 	Size   int64 // bytes, must be set
 	Exec   bool  // allow mmap(PROT_EXEC) and execve of its files
+}
+
+// Link is a symbolic link in the jail's root, which cannot be changed later.
+type Link struct {
+	Target string // absolute path inside the jail
+	To     string // its text
 }
 
 // Limits bound what the program uses. Zero means: the default where one is
@@ -122,16 +129,23 @@ func (s Spec) validate() error {
 }
 
 // validateTargets keeps mount points apart: a target below a bound directory
-// would be looked up through a tree whose links we do not control.
+// would be looked up through a tree whose links we do not control, one below a
+// link through that.
 func (s Spec) validateTargets() error {
-	var binds []string
+	var apart []string
 	for _, b := range s.Binds {
 		if b.File == nil && b.Host == "" {
 			return fmt.Errorf("bind %s names no host file", b.Target)
 		}
-		binds = append(binds, b.Target)
+		apart = append(apart, b.Target)
 	}
-	all := append([]string(nil), binds...)
+	for _, l := range s.Links {
+		if l.To == "" || strings.ContainsRune(l.To, 0) {
+			return fmt.Errorf("link %s leads nowhere", l.Target)
+		}
+		apart = append(apart, l.Target)
+	}
+	all := append([]string(nil), apart...)
 	for _, t := range s.Tmpfs {
 		all = append(all, t.Target)
 	}
@@ -139,7 +153,7 @@ func (s Spec) validateTargets() error {
 		if !absolute(target) || target == "/" {
 			return fmt.Errorf("target %q must be a clean absolute path below /", target)
 		}
-		for j, b := range binds {
+		for j, b := range apart {
 			if i != j && (target == b || strings.HasPrefix(target, b+"/")) {
 				return fmt.Errorf("targets %s and %s overlap", target, b)
 			}

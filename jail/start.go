@@ -177,7 +177,7 @@ func newOrder(s Spec, who identity) (order, []*os.File, error) {
 	mounts, files, err := prepareBinds(append(devices(), s.Binds...), who, bindFD(len(s.Files)))
 	return order{
 		Path: s.Path, Args: append([]string{s.Path}, s.Args...), Env: s.Env, Dir: s.Dir,
-		Mounts: mounts, Tmpfs: s.Tmpfs, Proc: s.Proc,
+		Mounts: mounts, Tmpfs: s.Tmpfs, Links: s.Links, Proc: s.Proc,
 		Limits: s.Limits, Files: len(s.Files), Filter: filter,
 	}, files, err
 }

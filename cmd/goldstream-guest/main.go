@@ -1,6 +1,6 @@
 // Command goldstream-guest is the small helper inside other kernels: in an
 // initramfs it attaches NBD devices and keeps them attached, in a sandbox it is
-// init. It is one static file of less than 4 MB. In an initramfs, put in the
+// the first process. It is one static file of less than 4 MB. In an initramfs, put in the
 // place of nbd-client (Debian: NBDCLIENT=), it takes its arguments.
 //
 //	goldstream-guest attach /dev/nbd0 --server 192.0.2.10 --export web-1
@@ -25,6 +25,9 @@ import (
 func main() {
 	if guest.IsInit() {
 		guest.Main()
+	}
+	if guest.IsScript() {
+		guest.ScriptMain()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -99,7 +99,11 @@ func Start(ctx context.Context, cfg Config) (*Cell, error) {
 			return nil, err
 		}
 	}
-	c, err := launch(ctx, cfg)
+	return startAs(ctx, cfg, jailSpec(cfg))
+}
+
+func startAs(ctx context.Context, cfg Config, spec jail.Spec) (*Cell, error) {
+	c, err := launch(ctx, cfg, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +116,7 @@ func Start(ctx context.Context, cfg Config) (*Cell, error) {
 }
 
 // launch starts the jail and the goroutines that belong to it.
-func launch(ctx context.Context, cfg Config) (*Cell, error) {
+func launch(ctx context.Context, cfg Config, spec jail.Spec) (*Cell, error) {
 	toGuest, err := openPair()
 	if err != nil {
 		return nil, err
@@ -128,7 +132,6 @@ func launch(ctx context.Context, cfg Config) (*Cell, error) {
 	c.link.expect(cfg.ReadOnly)
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.console = &console{panicked: func() { c.cancel(errPanicked) }}
-	spec := jailSpec(cfg)
 	spec.Files = []*os.File{toGuest.r, fromGuest.w}
 	spec.Stdout, spec.Stderr = c.console, c.console
 	if c.process, err = jail.Start(c.ctx, spec); err != nil {

@@ -154,14 +154,19 @@ func (c *Cell) Command(ctx context.Context, stdout, stderr io.Writer, limit int6
 	if err != nil {
 		return err
 	}
+	return exitError(argv[0], f)
+}
+
+// exitError reads how a program ended.
+func exitError(program string, f []string) error {
 	if len(f) != 2 {
-		return fmt.Errorf("command: %w: %d results", wire.ErrProtocol, len(f))
+		return fmt.Errorf("%s: %w: %d results", program, wire.ErrProtocol, len(f))
 	}
 	if f[0] == "0" {
 		return nil
 	}
 	n := numbers{}
-	exit := &ExitError{Program: argv[0], Status: -1}
+	exit := &ExitError{Program: program, Status: -1}
 	if f[1] != "" {
 		exit.Signal = int(n.parse(f[1], 10))
 	} else {

@@ -6,6 +6,9 @@
 //   - A *disk cell* is one User-Mode-Linux kernel in a jail, with one disk. It
 //     mounts the disk's file systems, carries out file commands on them and runs
 //     the disk's own programs. It serves one disk once and is then killed.
+//   - A *script cell* is the same jail without a kernel of its own: no disk, but a
+//     directory in memory, a shell and the usual tools of this host. What a plan
+//     script does beside the disk happens there.
 //   - The *guest* is goldstream-guest as init of that kernel (package guest); it is
 //     spoken to over the serial line (package wire).
 //   - The *tool root* is the read-only file system that the kernel boots from: the
@@ -21,6 +24,9 @@
 //   - The kernel keeps hostile file systems off the host's kernel. It does not
 //     confine its own root: the boundary is the jail. In it are the kernel, libc, the
 //     tool root, the disk and memory; nothing else of the host exists.
+//   - A script cell is one layer less: its programs talk to the host's kernel, as far
+//     as the filter of the jail lets them. It has nothing of the disk but what was
+//     put into its directory.
 //   - The guest is believed in nothing. What it sends has caps; what it says about a
 //     disk is what the disk's owner says. Durability is none of its business: ubd
 //     sends no flush and loses write errors. Whoever writes to a disk asks its store

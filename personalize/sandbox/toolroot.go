@@ -19,6 +19,7 @@ import (
 type Tools struct {
 	Image  string // the ext4 file
 	UML    string // the kernel
+	Guest  string // goldstream-guest
 	Binds  []jail.Bind
 	Digest string   // of the content, part of the image's name
 	Size   int64    // of the image, in bytes
@@ -105,7 +106,7 @@ func plan(ctx context.Context, o Options) (Tools, []toolFile, error) {
 	if err != nil {
 		return Tools{}, nil, err
 	}
-	t := Tools{UML: o.UML}
+	t := Tools{UML: o.UML, Guest: o.Guest}
 	if t.Kernel, err = kernelVersion(ctx, o.UML); err != nil {
 		return t, nil, err
 	}

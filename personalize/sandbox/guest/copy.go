@@ -27,6 +27,9 @@ func (t tree) create(name string, flags int, perm uint32) (*os.File, error) {
 	if err := describe(name, unix.Fchmod(int(f.Fd()), perm)); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	if t.plain {
+		return f, nil
+	}
 	dir, err := t.open(path.Dir(name)+"/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -35,7 +38,10 @@ func (t tree) create(name string, flags int, perm uint32) (*os.File, error) {
 	return f, copyLabel(magic(dir), magic(int(f.Fd())))
 }
 
-func inheritLabel(dir int, base string) error {
+func (t tree) inheritLabel(dir int, base string) error {
+	if t.plain {
+		return nil
+	}
 	fd, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ func (t tree) makeDir(name string, perm uint32) error {
 	if err := unix.Mkdirat(dir, base, perm); err != nil {
 		return describe(name, err)
 	}
-	return inheritLabel(dir, base)
+	return t.inheritLabel(dir, base)
 }
 
 // makeParents is content with a directory that is there already.
@@ -162,7 +162,7 @@ func (t tree) link(c *call) ([]string, error) {
 		if err := unix.Symlinkat(c.args[0], dir, base); err != nil {
 			return nil, describe(c.args[1], err)
 		}
-		return nil, inheritLabel(dir, base)
+		return nil, t.inheritLabel(dir, base)
 	}
 	target, err := t.at(c.args[0], false)
 	if err != nil {

@@ -54,7 +54,7 @@ func run() error {
 			fmt.Fprintln(os.Stderr, "goldstream-guest:", err)
 		}
 	}()
-	m := &mounts{tree: tree{diskRoot}}
+	m := &mounts{tree: tree{root: diskRoot}}
 	s := &server{l: l, commands: commands(m)}
 	s.commands[wire.OpPowerOff] = command{run: powerOff(l, m)}
 	return s.serve()

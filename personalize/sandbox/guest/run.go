@@ -42,10 +42,14 @@ func (t tree) run(c *call) ([]string, error) {
 		Env:         []string{"PATH=" + searchPath, "HOME=/root", "LANG=C.UTF-8", "TERM=dumb", plainRegisters},
 		SysProcAttr: &syscall.SysProcAttr{Chroot: t.root, Setsid: true},
 	}
-	err = runToEnd(cmd, c.out, output{c.out.l, wire.Stderr})
+	return exitOf(cmd, c.args[1], runToEnd(cmd, c.out, output{c.out.l, wire.Stderr}))
+}
+
+// exitOf is the result of a program: its exit status, or the signal that ended it.
+func exitOf(cmd *exec.Cmd, name string, err error) ([]string, error) {
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		return nil, failure(errnoOf(err), "%s: %v", c.args[1], errnoOf(err))
+		return nil, failure(errnoOf(err), "%s: %v", name, errnoOf(err))
 	}
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signaled() {

@@ -19,7 +19,10 @@ const confined = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 
 // tree is the disk's own tree. It holds no descriptor: a mount on "/" hides what
 // was there.
-type tree struct{ root string }
+type tree struct {
+	root  string
+	plain bool // it is no disk's: new files get no label
+}
 
 // open opens a path of the disk. O_NONBLOCK: a fifo would never open.
 func (t tree) open(name string, flags int, mode uint32) (int, error) {
