@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"goldstream/lifecycle/store":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/task":            {},
 	"goldstream/api/v1":                    {"goldstream/blockstore", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/step"},
-	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/nbd", "goldstream/personalize", "goldstream/personalize/attribute"},
+	"goldstream/daemon":                    {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/model", "goldstream/lifecycle/rules", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/nbd", "goldstream/personalize", "goldstream/personalize/attribute"},
 	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/doctor", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/task", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/inspect", "goldstream/personalize/sandbox", "goldstream/personalize/step"},
 	"goldstream/cmd/demo":                  {},
 	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},

@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"goldstream/blockstore"
+	"goldstream/lifecycle/rules"
+	"goldstream/nbd"
 )
 
 // Options of a Daemon. The zero value works.
@@ -36,6 +39,12 @@ type Options struct {
 	// ReadOnly opens a store, which must exist, for reading only, and changes
 	// nothing in the data directory: see blockstore.Options.
 	ReadOnly bool
+	// Site is what the operator has set for all that the rules of the lifecycle
+	// decide.
+	Site rules.Site
+	// Grace is how long the volume of a profile can be restored after the rules
+	// let it go. Default 24 h.
+	Grace time.Duration
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
@@ -73,6 +82,7 @@ type Daemon struct {
 
 	imports, conversions slots
 	lifecycle            lifecycle
+	clients              atomic.Pointer[nbd.Server] // nil where none serves
 }
 
 // Open opens the data directory. The error wraps blockstore.ErrLocked where

@@ -42,25 +42,32 @@ func (b *backend) deployment(ctx context.Context, name string) (d deployment, er
 		if err != nil {
 			return err
 		}
-		d.plan = res.(*model.DeploymentPlan)
-		if d.plan.Image != "" {
-			res, err := r.Get(d.plan.Image)
-			if err != nil {
-				return err
-			}
-			golden := res.(*model.GoldenImage)
-			d.image, d.imageID = golden.Image, golden.ImageID
-		}
-		if d.plan.BuildPlan == "" {
-			return nil
-		}
-		if res, err = r.Get(d.plan.BuildPlan); err != nil {
-			return err
-		}
-		d.build = res.(*model.BuildPlan).BuildPlan
-		d.steps, err = stepsOf(r, d.build)
+		d, err = readDeployment(r, res.(*model.DeploymentPlan))
 		return err
 	})
+	return d, err
+}
+
+// readDeployment reads all that a plan stands on.
+func readDeployment(r *store.Reader, plan *model.DeploymentPlan) (d deployment, err error) {
+	d.plan = plan
+	if plan.Image != "" {
+		res, err := r.Get(plan.Image)
+		if err != nil {
+			return d, err
+		}
+		golden := res.(*model.GoldenImage)
+		d.image, d.imageID = golden.Image, golden.ImageID
+	}
+	if plan.BuildPlan == "" {
+		return d, nil
+	}
+	res, err := r.Get(plan.BuildPlan)
+	if err != nil {
+		return d, err
+	}
+	d.build = res.(*model.BuildPlan).BuildPlan
+	d.steps, err = stepsOf(r, d.build)
 	return d, err
 }
 
@@ -133,12 +140,9 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 	if err != nil {
 		return task.Info{}, err
 	}
-	if len(d.steps) > 0 {
-		return task.Info{}, &v1.Error{
-			Code:    v1.CodeInvalid,
-			Message: fmt.Sprintf("deployment plan %q has a build plan of %d steps, which this version cannot run yet: nothing was made", req.Plan, len(d.steps)),
-			Advice:  "See what it would run with --dry-run, or deploy a plan without a build plan.",
-		}
+	in, err := d.input(req.Name)
+	if err != nil {
+		return task.Info{}, err
 	}
 	_, tasks, err := b.d.life(ctx)
 	if err != nil {
@@ -146,8 +150,21 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 	}
 	return tasks.Submit(ctx, task.Request{
 		Kind: deployKindName, Name: "deploy " + req.Name, Owner: "api", Subject: "volume " + req.Name, Key: requestID,
-		Input: deployInput{req.Plan, req.Name, d.image, d.imageID, d.plan.Size},
+		Input: in,
 	})
+}
+
+// input is what makes the volume of a name, in any task whose kind has the steps
+// of a deployment.
+func (d deployment) input(volume string) (in deployInput, err error) {
+	if len(d.steps) > 0 {
+		return in, &v1.Error{
+			Code:    v1.CodeInvalid,
+			Message: fmt.Sprintf("deployment plan %q has a build plan of %d steps, which this version cannot run yet: nothing was made", d.plan.Name, len(d.steps)),
+			Advice:  "See what it would run with --dry-run, or deploy a plan without a build plan.",
+		}
+	}
+	return deployInput{d.plan.Name, volume, d.image, d.imageID, d.plan.Size}, nil
 }
 
 // deployKind clones the image. What is undone is removed only if the task made

@@ -38,14 +38,33 @@ type exports struct {
 	openVolume func(ctx context.Context, name string) (*blockstore.Disk, error)
 	mu         struct {
 		sync.Mutex
-		barred map[string]int // volumes that nobody may open now
+		barred map[string]int  // volumes that nobody may open now
+		closed map[string]bool // volumes that wait for a server
 	}
 }
 
 func newExports(store *blockstore.Store) *exports {
 	e := &exports{store: store, openVolume: store.OpenVolume}
-	e.mu.barred = map[string]int{}
+	e.mu.barred, e.mu.closed = map[string]int{}, map[string]bool{}
 	return e
+}
+
+// close keeps clients from opening a volume until it is opened to them again, or
+// takes that back. Who has it open is not cut off.
+func (e *exports) close(volume string, closed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if closed {
+		e.mu.closed[volume] = true
+	} else {
+		delete(e.mu.closed, volume)
+	}
+}
+
+func (e *exports) isClosed(volume string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mu.closed[volume]
 }
 
 // bar keeps everybody from opening a volume until lift is called.
@@ -119,11 +138,14 @@ func (e *exports) openUnbarred(ctx context.Context, volume string) (*blockstore.
 	if e.isBarred(volume) {
 		return nil, barred
 	}
+	if e.isClosed(volume) {
+		return nil, &nbd.Refusal{Reason: fmt.Sprintf("the export of volume %q is closed: its server profile is on no server that may use it", volume)}
+	}
 	disk, err := e.openVolume(ctx, volume)
 	if err != nil {
 		return nil, err
 	}
-	if e.isBarred(volume) {
+	if e.isBarred(volume) || e.isClosed(volume) {
 		return nil, errors.Join(barred, disk.Close())
 	}
 	return disk, nil

@@ -157,6 +157,9 @@ func (b *backend) RevokeToken(ctx context.Context, id string) error {
 
 // DeleteVolume deletes a volume, and its tokens with it.
 func (b *backend) DeleteVolume(ctx context.Context, name, requestID string) error {
+	if err := b.guardOwned(ctx, name, "deleted"); err != nil {
+		return err
+	}
 	v, unknown := b.Volume(ctx, name)
 	if err := b.Store.DeleteVolume(ctx, name, requestID); err != nil || unknown != nil {
 		return err

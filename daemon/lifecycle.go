@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -10,8 +12,8 @@ import (
 	"goldstream/lifecycle/task"
 )
 
-// lifecycle is the store of plans and tasks, opened when it is first needed:
-// most commands never do, and disks are served even where it is damaged.
+// lifecycle is the store of profiles, plans and tasks, opened when it is first
+// needed: most commands never do, and disks are served even where it is damaged.
 type lifecycle struct {
 	mu     sync.Mutex
 	closed bool
@@ -21,29 +23,70 @@ type lifecycle struct {
 
 // life returns the open store and the engine that runs its tasks.
 func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx], error) {
-	if err := d.changeable(); err != nil { // opening it writes
-		return nil, nil, err
-	}
 	l := &d.lifecycle
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return nil, nil, task.ErrClosed
+	if err := d.openStoreLocked(ctx); err != nil {
+		return nil, nil, err
 	}
-	if l.store != nil {
+	if l.tasks != nil {
 		return l.store, l.tasks, nil
 	}
-	s, err := store.Open(filepath.Join(d.dir, "lifecycle"), store.Options{Logger: d.log})
+	ctx = context.WithoutCancel(ctx)
+	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind()}
+	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{Logger: d.log, Workers: deployments})
 	if err != nil {
 		return nil, nil, err
 	}
-	kinds := []task.Kind[*store.Tx]{d.deployKind()}
-	engine, err := task.Open[*store.Tx](context.WithoutCancel(ctx), s, kinds, task.Options{Logger: d.log, Workers: deployments})
-	if err != nil {
-		return nil, nil, errors.Join(err, s.Close())
+	l.tasks = engine
+	if err := d.settle(ctx, l.store, engine); err != nil {
+		d.log.Error("what an earlier run left of the lifecycle cannot be settled; tried again at the next start", "error", err)
 	}
-	l.store, l.tasks = s, engine
-	return s, engine, nil
+	return l.store, engine, nil
+}
+
+// openStore opens the store without running its tasks.
+func (d *Daemon) openStore(ctx context.Context) error {
+	if d.opts.ReadOnly {
+		return nil
+	}
+	d.lifecycle.mu.Lock()
+	defer d.lifecycle.mu.Unlock()
+	return d.openStoreLocked(ctx)
+}
+
+func (d *Daemon) openStoreLocked(ctx context.Context) error {
+	if err := d.changeable(); err != nil { // opening it writes
+		return err
+	}
+	l := &d.lifecycle
+	if l.closed {
+		return task.ErrClosed
+	}
+	if l.store != nil {
+		return nil
+	}
+	s, err := store.Open(d.lifecycleDir(), store.Options{Logger: d.log})
+	if err != nil {
+		return err
+	}
+	if err := d.loadClosed(context.WithoutCancel(ctx), s); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	l.store = s
+	return nil
+}
+
+func (d *Daemon) lifecycleDir() string { return filepath.Join(d.dir, "lifecycle") }
+
+// hasLifecycle tells whether there is a store: who asks for the owner of a volume
+// shall not make one.
+func (d *Daemon) hasLifecycle() (bool, error) {
+	_, err := os.Stat(d.lifecycleDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // endTasks stops tasks where they are; they go on at the next start.
@@ -55,7 +98,9 @@ func (d *Daemon) endTasks() error {
 	if l.store == nil {
 		return nil
 	}
-	l.tasks.Close()
+	if l.tasks != nil {
+		l.tasks.Close()
+	}
 	err := l.store.Close()
 	l.store = nil
 	return err
@@ -94,5 +139,13 @@ func (b *backend) CancelTask(ctx context.Context, id string) (task.Info, error) 
 	if err != nil {
 		return task.Info{}, err
 	}
-	return tasks.Cancel(id)
+	i, err := tasks.Cancel(id)
+	if err == nil && i.Kind == changeKindName && i.State.Finished() { // it never began: nothing is undone
+		s, _, err := b.d.life(ctx)
+		if err != nil {
+			return i, err
+		}
+		return i, b.d.failAbandoned(ctx, s, tasks)
+	}
+	return i, err
 }

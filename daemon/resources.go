@@ -8,6 +8,7 @@ import (
 
 	"goldstream/api/v1"
 	"goldstream/lifecycle/model"
+	"goldstream/lifecycle/rules"
 	"goldstream/lifecycle/store"
 	"goldstream/personalize/attribute"
 )
@@ -25,6 +26,8 @@ func kindOf(c v1.Collection) model.Kind {
 		return model.EnclosureGroups
 	case v1.LogicalCollection:
 		return model.LogicalEnclosures
+	case v1.ProfileCollection:
+		return model.ServerProfiles
 	}
 	return ""
 }
@@ -81,81 +84,137 @@ func reference(r *store.Reader, of, field string, k model.Kind, nameOrURI string
 
 // CreateResource makes a resource.
 func (b *backend) CreateResource(ctx context.Context, in v1.Resource, how v1.Change) (v1.Outcome, error) {
-	return b.changeResource(ctx, how, "create", func(tx *store.Tx) (model.Resource, error) {
-		res, err := understand(&tx.Reader, in, nil)
+	if p, ok := in.(*v1.Profile); ok {
+		return b.createProfile(ctx, p, how)
+	}
+	what := word(in.Collection()) + " " + in.Head().Name
+	return b.carryOut(ctx, wish{how, "create " + what, what, in, func(ch *change) error {
+		res, err := understand(&ch.tx.Reader, in, nil)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return res, tx.Create(res)
-	})
+		res.Head().URI = model.URI(strings.Replace(string(ch.newProfile), string(model.ServerProfiles), string(res.Kind()), 1))
+		ch.res = res
+		return ch.tx.Create(res)
+	}})
 }
 
 // ReplaceResource changes a resource.
 func (b *backend) ReplaceResource(ctx context.Context, name string, in v1.Resource, how v1.Change) (v1.Outcome, error) {
-	return b.changeResource(ctx, how, "change", func(tx *store.Tx) (model.Resource, error) {
-		old, err := present(tx, in.Collection(), name, how)
+	if p, ok := in.(*v1.Profile); ok {
+		return b.replaceProfile(ctx, name, p, how)
+	}
+	what := word(in.Collection()) + " " + name
+	return b.carryOut(ctx, wish{how, "change " + what, what, in, func(ch *change) error {
+		old, err := present(ch.tx, in.Collection(), name, how)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if in.Head().Name == "" {
 			in.Head().Name = old.Head().Name
 		}
-		next, err := understand(&tx.Reader, in, old)
-		if err != nil || sameResource(old, next) {
-			return next, err
+		next, err := understand(&ch.tx.Reader, in, old)
+		if err != nil {
+			return err
+		}
+		if ch.res = next; sameResource(old, next) {
+			return nil
 		}
 		if isDefault(old) && next.Head().Name != old.Head().Name {
-			return nil, attribute.Invalid("%s keeps its name: servers without an enclosure belong there", old.Head().URI)
+			return attribute.Invalid("%s keeps its name: servers without an enclosure belong there", old.Head().URI)
 		}
-		return next, tx.Save(next)
-	})
+		if err := ch.edited(old, next); err != nil {
+			return err
+		}
+		ch.res = next
+		return ch.tx.Save(next)
+	}})
 }
 
 // DeleteResource deletes a resource that nothing refers to.
 func (b *backend) DeleteResource(ctx context.Context, c v1.Collection, name string, how v1.Change) (v1.Outcome, error) {
-	return b.changeResource(ctx, how, "delete", func(tx *store.Tx) (model.Resource, error) {
-		old, err := present(tx, c, name, how)
+	if c == v1.ProfileCollection {
+		return b.deleteProfile(ctx, name, how)
+	}
+	what := word(c) + " " + name
+	return b.carryOut(ctx, wish{how, "delete " + what, what, name, func(ch *change) error {
+		old, err := present(ch.tx, c, name, how)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if isDefault(old) {
-			return nil, attribute.Invalid("%s cannot be deleted: servers for which nothing else is named belong there", old.Head().URI)
+			return attribute.Invalid("%s cannot be deleted: servers for which nothing else is named belong there", old.Head().URI)
 		}
-		return nil, tx.Delete(old.Head().URI, old.Head().ETag)
-	})
+		if err := ch.deleted(old); err != nil {
+			return err
+		}
+		ch.res = nil // of profiles that it concerned
+		return ch.tx.Delete(old.Head().URI, old.Head().ETag)
+	}})
 }
 
-// changeResource makes one update and tells what became of the resource.
-func (b *backend) changeResource(ctx context.Context, how v1.Change, why string, fn func(*store.Tx) (model.Resource, error)) (out v1.Outcome, err error) {
-	s, _, err := b.d.life(ctx)
-	if err != nil {
-		return out, err
-	}
-	out.DryRun = how.DryRun
-	out.Effects = []v1.Effect{}
-	var res model.Resource
-	err = s.Update(ctx, store.Cause{Who: "api", Why: why}, func(tx *store.Tx) error {
-		if res, err = fn(tx); err == nil && how.DryRun {
-			err = errDry
+// edited asks the rules about a resource that profiles depend on.
+func (ch *change) edited(old, next model.Resource) error {
+	switch old := old.(type) {
+	case *model.ServerHardware:
+		return ch.editedHardware(old, next.(*model.ServerHardware))
+	case *model.LogicalEnclosure:
+		return ch.editedLogical(old, next.(*model.LogicalEnclosure))
+	case *model.EnclosureGroup:
+		if next.(*model.EnclosureGroup).NoDeployment && !old.NoDeployment {
+			return ch.elsewhere([]rules.Event{{Kind: rules.DeploymentOff, Subject: old.URI}}, nil)
 		}
-		return err
-	})
-	if err != nil && !errors.Is(err, errDry) || res == nil {
-		return out, ignoreDry(err)
 	}
-	err = s.View(ctx, func(r *store.Reader) error {
-		out.Resource, err = newTeller(r).tell(res)
-		return err
-	})
-	return out, err
+	return nil
 }
 
-func ignoreDry(err error) error {
-	if errors.Is(err, errDry) {
+// editedHardware asks if the server may be another, or stand elsewhere. What
+// only describes it disturbs nobody.
+func (ch *change) editedHardware(old, next *model.ServerHardware) error {
+	replaced := old.UUID != next.UUID || !slices.Equal(old.MACs, next.MACs)
+	if !replaced && old.Type == next.Type && old.InEnclosure() == next.InEnclosure() {
 		return nil
 	}
-	return err
+	e := rules.Event{Kind: rules.ReplaceHardware, Subject: old.URI, NewType: next.Type}
+	le, err := ch.homeOf(next.InEnclosure())
+	if err != nil {
+		return err
+	}
+	if le != nil {
+		e.NewHome = le.URI
+	}
+	return ch.elsewhere([]rules.Event{e}, nil)
 }
+
+func (ch *change) editedLogical(old, next *model.LogicalEnclosure) error {
+	var events []rules.Event
+	for _, e := range old.Enclosures {
+		if !slices.Contains(next.Enclosures, e) {
+			events = append(events, rules.Event{Kind: rules.RemoveEnclosure, Subject: e, Home: old.URI})
+		}
+	}
+	if old.Group != next.Group {
+		events = append(events, rules.Event{Kind: rules.MoveEnclosure, Subject: old.URI})
+	}
+	return ch.elsewhere(events, nil)
+}
+
+// deleted asks the rules about a resource that goes.
+func (ch *change) deleted(old model.Resource) error {
+	uri := old.Head().URI
+	switch old.(type) {
+	case *model.LogicalEnclosure:
+		return ch.elsewhere([]rules.Event{{Kind: rules.DeleteEnclosure, Subject: uri}}, nil)
+	case *model.HardwareType:
+		return ch.elsewhere([]rules.Event{{Kind: rules.DeleteType, Subject: uri}}, nil)
+	case *model.ServerHardware:
+		return ch.elsewhere([]rules.Event{{Kind: rules.RemoveHardware, Subject: uri}}, func(_ rules.Event, p *model.ServerProfile) { p.Hardware = "" })
+	}
+	return nil
+}
+
+// word is what one of a collection is called.
+func word(c v1.Collection) string { return strings.TrimSuffix(string(c), "s") }
 
 // present returns a resource that is to be changed, if it is in the state that
 // the client knows.

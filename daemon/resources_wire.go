@@ -77,9 +77,13 @@ func understandLogical(r *store.Reader, meta model.Meta, in *v1.LogicalEnclosure
 type teller struct {
 	r     *store.Reader
 	names map[model.URI]string
+	// deployments are the plans that were read.
+	deployments map[model.URI]deployment
 }
 
-func newTeller(r *store.Reader) *teller { return &teller{r, map[model.URI]string{}} }
+func newTeller(r *store.Reader) *teller {
+	return &teller{r, map[model.URI]string{}, map[model.URI]deployment{}}
+}
 
 // name is what a resource is called; of what is gone, its URI.
 func (t *teller) name(u model.URI) (string, error) {
@@ -114,6 +118,8 @@ func (t *teller) tell(res model.Resource) (v1.Resource, error) {
 		return &v1.EnclosureGroup{ResourceHead: h, NoDeployment: res.NoDeployment}, nil
 	case *model.LogicalEnclosure:
 		return t.tellLogical(h, res)
+	case *model.ServerProfile:
+		return t.tellProfile(h, res)
 	}
 	return nil, errors.New("a resource of an unknown kind")
 }

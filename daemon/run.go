@@ -63,6 +63,9 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	probing, endProbe := context.WithCancel(ctx)
 	probed := startProbe(probing, d.log)
 	defer func() { endProbe(); <-probed }()
+	if err := d.openStore(ctx); err != nil { // it knows which exports are closed
+		d.log.Error("the store of profiles, plans and tasks cannot be opened", "error", err)
+	}
 	r.serve(sock)
 	if _, _, err := d.life(ctx); err != nil && !d.opts.ReadOnly {
 		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)
@@ -144,6 +147,7 @@ func (r *running) closeListeners() {
 func (r *running) serve(sock net.Listener) {
 	e := r.d.exports
 	r.nbd = nbd.NewServer(e, nbd.Options{Logger: r.d.log, OnStall: blockstore.OnStall, SlowRequest: r.d.opts.SlowRequest, DiskOf: diskOf})
+	r.d.clients.Store(r.nbd)
 	r.ends = make(chan error, len(r.lns))
 	for i, ln := range r.lns {
 		go func() { r.ends <- r.nbd.ServeListener(context.Background(), ln, r.how[i]) }()

@@ -20,6 +20,8 @@ type Backend interface {
 	TaskBackend
 	PlanBackend
 	ResourceBackend
+	ProfileBackend
+	AuditBackend
 	MountBackend
 	ScrubBackend
 	RepairBackend

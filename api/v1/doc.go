@@ -40,11 +40,13 @@
 //	POST   /v1/retired/{id}/restore    JSON {as}; id may be the name of one
 //	DELETE /v1/retired/{id}
 //	GET    /v1/usage
-//	GET    /v1/COLLECTION              hardware, hardware-types, enclosures, enclosure-groups, logical-enclosures
+//	GET    /v1/COLLECTION              hardware, hardware-types, enclosures, enclosure-groups, logical-enclosures, profiles
 //	POST   /v1/COLLECTION              JSON, a resource; ?dryRun=true, ?confirm=volume-loss, as the next two
 //	GET    /v1/COLLECTION/{name}
 //	PUT    /v1/COLLECTION/{name}       JSON, all of the resource
 //	DELETE /v1/COLLECTION/{name}
+//	POST   /v1/profiles/{name}/redeploy
+//	GET    /v1/events                  ?behind=NUMBER&limit=N, the audit trail
 //	GET    /v1/store/checkpoints
 //	POST   /v1/store/checkpoints
 //	GET    /v1/store/dump                                                         NDJSON

@@ -16,11 +16,12 @@ const (
 	EnclosureCollection Collection = "enclosures"
 	GroupCollection     Collection = "enclosure-groups"
 	LogicalCollection   Collection = "logical-enclosures"
+	ProfileCollection   Collection = "profiles"
 )
 
 // Collections lists all of them; those that others refer to come first.
 func Collections() []Collection {
-	return []Collection{TypeCollection, EnclosureCollection, GroupCollection, LogicalCollection, HardwareCollection}
+	return []Collection{TypeCollection, EnclosureCollection, GroupCollection, LogicalCollection, HardwareCollection, ProfileCollection}
 }
 
 // Resource is one of the things that an operator administers. In a request a
@@ -44,6 +45,8 @@ func NewResource(c Collection) Resource {
 		return &EnclosureGroup{}
 	case LogicalCollection:
 		return &LogicalEnclosure{}
+	case ProfileCollection:
+		return &Profile{}
 	}
 	return nil
 }
@@ -131,8 +134,6 @@ type Change struct {
 	DryRun bool
 	// Confirmed says that a volume may be lost of a server that may run.
 	Confirmed bool
-	// Force has the volume made anew whatever else changes.
-	Force bool
 }
 
 // Outcome is what became of a change, or with DryRun would.

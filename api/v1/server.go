@@ -61,6 +61,8 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeTasks(mux)
 	s.routePlans(mux)
 	s.routeResources(mux)
+	s.routeProfiles(mux)
+	s.routeAudit(mux)
 	s.routeMounts(mux)
 	s.routeScrub(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))

@@ -35,6 +35,8 @@ func newApp(s streams) *cli.App {
 		noun("plan", "plan scripts, build plans and deployment plans", planCommands()),
 		noun("task", "work that takes time", taskCommands()),
 		deployCommand(),
+		noun("profile", "server profiles: which server has which OS volume", profileCommands()),
+		noun("event", "who changed what, and why", eventCommands()),
 		noun("hardware", "physical servers", hardwareCommands()),
 		noun("hardware-type", "model classes of servers", typeCommands()),
 		noun("enclosure", "chassis with bays", enclosureCommands()),

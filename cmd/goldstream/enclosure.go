@@ -184,7 +184,7 @@ func logicalCommands() []*cli.Command {
 		{
 			name: "delete", args: "NAME", usage: "delete a logical enclosure to which no profile is assigned",
 			examples: []string{"goldstream logical-enclosure delete le-1 --dry-run"},
-			flags:    resourceFlags(), action: deleteResource(v1.LogicalCollection, "logical enclosure"), complete: known,
+			flags:    resourceFlags(confirmFlag()), action: deleteResource(v1.LogicalCollection, "logical enclosure"), complete: known,
 		},
 	})
 }

@@ -27,7 +27,7 @@ func describable(more ...cli.Flag) []cli.Flag {
 
 // how reads the flags of resourceFlags.
 func (c *call) how() v1.Change {
-	return v1.Change{ETag: c.String("if-match"), RequestID: c.String("request-id"), DryRun: c.Bool("dry-run")}
+	return v1.Change{ETag: c.String("if-match"), RequestID: c.String("request-id"), DryRun: c.Bool("dry-run"), Confirmed: c.Bool("confirm-loss")}
 }
 
 // resourceNames are the names in a collection, for completions.
@@ -93,12 +93,22 @@ func deleteResource(of v1.Collection, what string) func(*call) error {
 	}
 }
 
-// printOutcome prints what became of a change.
-func (c *call) printOutcome(_ *v1.Client, out v1.Outcome, show func(io.Writer)) error {
-	return c.print(out, func(w io.Writer) {
-		if out.DryRun {
-			fmt.Fprintln(w, "nothing was changed")
+// printOutcome waits for the task of a change, if it takes one, and prints what
+// became of it.
+func (c *call) printOutcome(client *v1.Client, out v1.Outcome, show func(io.Writer)) error {
+	if out.Task != nil && !out.DryRun {
+		t, err := c.follow(c.ctx, client, *out.Task, false)
+		if err != nil {
+			return err
 		}
+		if err := taskError(t); err != nil {
+			return err
+		}
+		t.Log = nil
+		out.Task = &t
+	}
+	return c.print(out, func(w io.Writer) {
+		showEffects(w, out)
 		show(w)
 	})
 }

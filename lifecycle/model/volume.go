@@ -93,6 +93,8 @@ type OSVolume struct {
 	Size    int64 `json:"size"`
 	// Token is what its server shows to open the export. It is a secret.
 	Token Value `json:"token,omitzero"`
+	// Closed keeps everybody from opening the export.
+	Closed bool `json:"exportClosed,omitempty"`
 	// Retired is when it was deleted, Until when it goes for good.
 	Retired time.Time `json:"retired,omitzero"`
 	Until   time.Time `json:"until,omitzero"`

@@ -102,7 +102,7 @@ func (c Case) save() Decision {
 	if a.assigned() && a.HardwareType != a.Type {
 		return refuse(400, "5a", "profile %q is for servers of type %s, but the server is of type %s: choose another server, or change the type of the profile", a.Name, a.Type, a.HardwareType)
 	}
-	if c.Volume != nil && b.Plan != "" && a.Plan == "" {
+	if c.Volume != nil && a.Plan == "" && (b.Plan != "" || slices.Contains(c.Owed, "9")) {
 		d := Decision{Action: Delete}
 		d.because("9", "the deployment plan is removed from the profile")
 		return d
@@ -161,6 +161,8 @@ func (c Case) stillOwed(r Row) bool {
 		return c.abroad()
 	case "5":
 		return c.After.Type != c.Volume.Made.HardwareType
+	case "3":
+		return !c.After.assigned()
 	case "8":
 		return c.After.Plan != c.Volume.Made.Plan || c.After.Digest != c.Volume.Made.Digest
 	}

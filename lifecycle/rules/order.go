@@ -55,7 +55,7 @@ func StaysClosed(d Decision) bool {
 // Owes lists the rows that are owed if the decision is not carried out. A
 // redeploy has to be asked for again.
 func Owes(d Decision) []Row {
-	if d.Action != Regenerate {
+	if !d.Destroys() {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(d.Rows), func(r Row) bool { return r == "12" })

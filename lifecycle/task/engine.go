@@ -183,14 +183,44 @@ type Request struct {
 	Owner   string // who asks; takes turns with others
 	Subject string // that no other unfinished task may have; "" is none
 	// Key makes a request that is sent again the same task; "" is none.
-	Key   string
-	Input any // as JSON; what the steps get. It is never shown.
+	Key string
+	// Digest tells requests of one key apart; default: one of kind, subject and
+	// input.
+	Digest string
+	Input  any // as JSON; what the steps get. It is never shown.
+}
+
+// Known returns the task that a key was used for, if it was. Error: ErrKey.
+func (e *Engine[Tx]) Known(key, digest string) (i Info, known bool, err error) {
+	e.submitting.Lock() // the task may not be durable yet
+	defer e.submitting.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.mu.keys[key]
+	if t == nil || key == "" {
+		return Info{}, false, nil
+	}
+	if t.rec.Digest != digest {
+		return Info{}, false, keyUsed(t)
+	}
+	return t.info(), true, nil
+}
+
+func keyUsed(t *entry) error {
+	return errf(ErrKey, "the request ID %q was used for task %s, which is another: use a new one", t.rec.Key, t.rec.ID)
 }
 
 // Submit makes a task durable and has it run. A request with a key that was
 // used before returns that task. Errors: ErrInvalid, ErrBusy, ErrKey, ErrFull,
 // ErrClosed, those of the journal.
 func (e *Engine[Tx]) Submit(ctx context.Context, req Request) (Info, error) {
+	return e.SubmitWith(ctx, req, nil)
+}
+
+// SubmitWith is Submit with changes of the caller's own in the same commit, so
+// that there is never one without the other: also gets the ID of the task. It is
+// not called for a task that was there before. Errors as Submit, and those of also.
+func (e *Engine[Tx]) SubmitWith(ctx context.Context, req Request, also func(tx Tx, id string) error) (Info, error) {
 	kind, ok := e.kinds[req.Kind]
 	if !ok || req.Owner == "" || req.Name == "" {
 		return Info{}, errf(ErrInvalid, "a task needs a kind that is known, a name and an owner: kind %q, name %q", req.Kind, req.Name)
@@ -213,7 +243,11 @@ func (e *Engine[Tx]) Submit(ctx context.Context, req Request) (Info, error) {
 	if err != nil || known != nil {
 		return e.infoOf(known), err
 	}
-	if err := e.commit(t, func(*record) {}, nil); err != nil {
+	var with Commit[Tx]
+	if also != nil {
+		with = func(tx Tx) error { return also(tx, t.rec.ID) }
+	}
+	if err := e.commit(t, func(*record) {}, with); err != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.forget(t)
@@ -231,8 +265,8 @@ func (e *Engine[Tx]) Submit(ctx context.Context, req Request) (Info, error) {
 }
 
 func digest(req Request, input []byte) string {
-	if req.Key == "" {
-		return ""
+	if req.Key == "" || req.Digest != "" {
+		return req.Digest
 	}
 	sum := sha256.Sum256([]byte(req.Kind + "\x00" + req.Subject + "\x00" + string(input)))
 	return hex.EncodeToString(sum[:])
@@ -247,7 +281,7 @@ func (e *Engine[Tx]) admit(t *entry) (known *entry, err error) {
 	}
 	if old := e.mu.keys[t.rec.Key]; old != nil && t.rec.Key != "" {
 		if old.rec.Digest != t.rec.Digest {
-			return nil, errf(ErrKey, "the request ID %q was used for task %s, which is another: use a new one", t.rec.Key, old.rec.ID)
+			return nil, keyUsed(old)
 		}
 		return old, nil
 	}

@@ -1,0 +1,85 @@
+package v1
+
+import (
+	"context"
+	"net/http"
+
+	"goldstream/personalize/attribute"
+)
+
+// ProfileBackend is the part of a Backend that knows what only server profiles
+// can do.
+type ProfileBackend interface {
+	// Redeploy has the OS volume of a profile made anew.
+	Redeploy(ctx context.Context, name string, how Change) (Outcome, error)
+}
+
+// Profile is the identity of a server: the hardware it is assigned to, the
+// deployment plan of its OS volume, and the values of the plan's attributes.
+type Profile struct {
+	ResourceHead
+	Hardware string `json:"hardware,omitempty"` // none: unassigned
+	Type     string `json:"type,omitempty"`     // of hardware; without: that of the first server
+	Group    string `json:"group,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+	// Deployment that is left away in a change, or empty, stays as it is.
+	Deployment *ProfileDeployment `json:"deployment,omitempty"`
+
+	// The rest is told.
+
+	State     string   `json:"state,omitempty"` // Normal, PendingAssignment, Applying, Error
+	Task      string   `json:"task,omitempty"`  // that works on it, or failed last
+	Owed      []string `json:"owed,omitempty"`  // rows of the rules that were asked for and failed
+	Volume    string   `json:"volume,omitempty"`
+	VolumeURI string   `json:"volumeUri,omitempty"`
+	Home      string   `json:"home,omitempty"` // logical enclosure that the volume was made for
+	// ExportClosed says that nobody may open the volume over NBD now.
+	ExportClosed bool `json:"exportClosed,omitempty"`
+	// Outdated says what of the plan is another than what the volume was made
+	// of; only a redeploy uses it.
+	Outdated []string `json:"outdated,omitempty"`
+}
+
+// ProfileDeployment is what a profile says of its OS.
+type ProfileDeployment struct {
+	// Plan is the name of a deployment plan; "" takes it away, and the volume.
+	Plan *string `json:"plan,omitempty"`
+	// Values that are left away stay as they are, unless the plan is another. A
+	// password that is masked or left away stays, too.
+	Values *[]attribute.Value `json:"values,omitempty"`
+}
+
+// Collection is ProfileCollection.
+func (*Profile) Collection() Collection { return ProfileCollection }
+
+// Secrets maps names to the passwords among the values.
+func (p *Profile) Secrets() map[string]*string {
+	if p.Deployment == nil || p.Deployment.Values == nil {
+		return nil
+	}
+	m := map[string]*string{}
+	for i := range *p.Deployment.Values {
+		v := &(*p.Deployment.Values)[i]
+		m[v.Name] = v.Place()
+	}
+	return m
+}
+
+func (s *server) routeProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/profiles/{name}/redeploy", s.answer(s.redeploy, "dryRun", "confirm"))
+}
+
+func (s *server) redeploy(_ http.ResponseWriter, r *http.Request) (any, error) {
+	how, err := changeOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.backend.Redeploy(r.Context(), r.PathValue("name"), how)
+}
+
+// Redeploy has the OS volume of a profile made anew; p becomes the profile.
+func (c *Client) Redeploy(ctx context.Context, name string, p *Profile, how Change) (Outcome, error) {
+	o := Outcome{Resource: p}
+	err := c.call(ctx, http.MethodPost, resourcePath(ProfileCollection, name)+"/redeploy"+how.query(), nil, &o, how.option())
+	return o, err
+}
