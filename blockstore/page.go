@@ -6,13 +6,17 @@ package blockstore
 //
 // It has one of three forms, the smallest that fits: runs (up to 64), one
 // byte for each block, two bytes for each block.
+//
+// Of a large disk each read meets another page, and none of its cache lines is
+// near the processor: so what a read looks at stands together at the beginning,
+// and the layer that most pages have alone needs no list.
 type page struct {
-	layers []*layer // a source n > 0 is layers[n-1]; 0 is zero
-	starts []uint16 // runs: first block of each
-	srcs   []uint16 // runs: source of each
-	small  []uint8
-	large  []uint16
-	depth  int // delta records of the lineage that were read for it
+	first *layer   // source 1
+	runs  []uint32 // first block of each << 16 | source
+	small *[regionBlocks]uint8
+	large *[regionBlocks]uint16
+	more  []*layer // a source n > 1 is more[n-2]; 0 is zero
+	depth int32    // delta records of the lineage that were read for it
 }
 
 const maxRuns = 64
@@ -21,10 +25,13 @@ const maxRuns = 64
 // that it stands in, at most limit.
 func (p *page) at(block, limit int) (*layer, int) {
 	src, end := p.find(block, limit)
-	if src == sourceZero {
+	switch src {
+	case sourceZero:
 		return nil, end
+	case 1:
+		return p.first, end
 	}
-	return p.layers[src-1], end
+	return p.more[src-2], end
 }
 
 func (p *page) find(block, limit int) (src uint16, end int) {
@@ -40,37 +47,56 @@ func (p *page) find(block, limit int) (src uint16, end int) {
 		}
 		return s, end
 	}
-	lo, hi := 0, len(p.starts) // the last run that starts at or before block
+	lo, hi := 0, len(p.runs) // the last run that starts at or before block
 	for hi-lo > 1 {
 		mid := int(uint(lo+hi) / 2)
-		if int(p.starts[mid]) <= block {
+		if int(p.runs[mid]>>16) <= block {
 			lo = mid
 		} else {
 			hi = mid
 		}
 	}
 	end = limit
-	if lo+1 < len(p.starts) {
-		end = min(limit, int(p.starts[lo+1]))
+	if lo+1 < len(p.runs) {
+		end = min(limit, int(p.runs[lo+1]>>16))
 	}
-	return p.srcs[lo], end
+	return uint16(p.runs[lo]), end
 }
 
 // zero tells that the whole region reads as zero.
 func (p *page) zero() bool {
-	return len(p.starts) == 1 && p.srcs[0] == sourceZero
+	return len(p.runs) == 1 && uint16(p.runs[0]) == sourceZero
 }
 
-// bytes is what the page takes in memory.
+// bytes is what the page takes in memory, but for itself.
 func (p *page) bytes() int64 {
-	return sizeOf[page]() + allocated(8*cap(p.layers)) + 2*allocated(2*cap(p.starts)) + allocated(cap(p.small)) + allocated(2*cap(p.large))
+	n := allocated(8*cap(p.more)) + allocated(4*cap(p.runs))
+	if p.small != nil {
+		n += sizeOf[[regionBlocks]uint8]()
+	}
+	if p.large != nil {
+		n += sizeOf[[regionBlocks]uint16]()
+	}
+	return n
 }
 
 // newPage makes the page of what stands in the composer; unset blocks are zero.
 func newPage(c *composer, depth int, layerOf func(layerID) *layer) *page {
-	p := &page{depth: depth}
-	for _, id := range c.layers {
-		p.layers = append(p.layers, layerOf(id))
+	p := new(page)
+	p.fill(c, depth, layerOf)
+	return p
+}
+
+func (p *page) fill(c *composer, depth int, layerOf func(layerID) *layer) {
+	p.depth = int32(depth)
+	if n := len(c.layers); n > 0 {
+		p.first = layerOf(c.layers[0])
+		if n > 1 {
+			p.more = make([]*layer, 0, n-1)
+		}
+		for _, id := range c.layers[1:] {
+			p.more = append(p.more, layerOf(id))
+		}
 	}
 	runs, last := 0, uint16(sourceUnset)
 	for i, src := range c.cells {
@@ -84,22 +110,21 @@ func newPage(c *composer, depth int, layerOf func(layerID) *layer) *page {
 	}
 	switch {
 	case runs <= maxRuns:
-		p.starts, p.srcs = make([]uint16, 0, runs), make([]uint16, 0, runs)
+		p.runs = make([]uint32, 0, runs)
 		for i, src := range c.cells {
 			if i == 0 || src != c.cells[i-1] {
-				p.starts, p.srcs = append(p.starts, uint16(i)), append(p.srcs, src)
+				p.runs = append(p.runs, uint32(i)<<16|uint32(src))
 			}
 		}
 	case len(c.layers) < 256:
-		p.small = make([]uint8, regionBlocks)
+		p.small = new([regionBlocks]uint8)
 		for i, src := range c.cells {
 			p.small[i] = uint8(src)
 		}
 	default:
-		p.large = make([]uint16, regionBlocks)
-		copy(p.large, c.cells[:])
+		p.large = new([regionBlocks]uint16)
+		copy(p.large[:], c.cells[:])
 	}
-	return p
 }
 
 // overlay writes the page's sources into a composer below what stands there:

@@ -42,7 +42,7 @@ type cacheable interface {
 // cachePlace is what the cache keeps in a page.
 type cachePlace struct {
 	used  atomic.Bool // since the clock's hand came by
-	index int         // in the clock, from 1; 0: not there. Guarded by pageCache.mu
+	index int32       // in the clock, from 1; 0: not there. Guarded by pageCache.mu
 }
 
 func (c *cachePlace) place() *cachePlace { return c }
@@ -83,7 +83,7 @@ func (c *pageCache) add(p cacheable) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.clock = append(c.mu.clock, p)
-	p.place().index = len(c.mu.clock)
+	p.place().index = int32(len(c.mu.clock))
 	p.place().used.Store(true)
 	c.bytes.Add(p.bytes() + pageOverhead)
 	tries := 2 * len(c.mu.clock)
@@ -133,7 +133,7 @@ func (c *pageCache) sweepLocked(spared cacheable, tries int) {
 }
 
 func (c *pageCache) removeLocked(p cacheable) {
-	i, last := p.place().index-1, len(c.mu.clock)-1
+	i, last := int(p.place().index)-1, len(c.mu.clock)-1
 	p.place().index = 0
 	c.bytes.Add(-p.bytes() - pageOverhead)
 	moved := c.mu.clock[last]
@@ -141,7 +141,7 @@ func (c *pageCache) removeLocked(p cacheable) {
 	c.mu.clock = c.mu.clock[:last]
 	if i < last {
 		c.mu.clock[i] = moved
-		moved.place().index = i + 1
+		moved.place().index = int32(i + 1)
 	}
 }
 

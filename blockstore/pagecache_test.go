@@ -139,7 +139,8 @@ func TestPageBytesAreHonest(t *testing.T) {
 			for at := range 16 {
 				comp.fill(at*200, at*200+50, self)
 			}
-			p := &cachedPage{page: newPage(comp, 0, layerOf), slot: views.slot(region)}
+			p := &cachedPage{slot: views.slot(region)}
+			p.fill(comp, 0, layerOf)
 			p.slot.Store(p)
 			c.add(p)
 		},

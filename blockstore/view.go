@@ -22,8 +22,8 @@ type view struct {
 
 // cachedPage is a page in the page cache.
 type cachedPage struct {
-	*page
 	cachePlace
+	page
 	slot *atomic.Pointer[cachedPage] // in the view's table
 }
 
@@ -32,7 +32,7 @@ func (p *cachedPage) bytes() int64 { return sizeOf[cachedPage]() + p.page.bytes(
 func (p *cachedPage) evict() bool { return p.slot.CompareAndSwap(p, nil) }
 
 // zeroPage is shared by all regions without any record.
-var zeroPage = &cachedPage{page: &page{starts: []uint16{0}, srcs: []uint16{sourceZero}}}
+var zeroPage = &cachedPage{page: page{runs: []uint32{sourceZero}}}
 
 // view returns the view of a sealed version; the caller closes it. The version
 // must be retained (catalogue) as long.
@@ -68,7 +68,7 @@ func (s *Store) emptyView() *view { return &view{s: s, users: 1} }
 // cached returns the page of a region if it is in memory, else nil.
 func (v *view) cached(region uint32) *page {
 	if int64(region)<<regionShift >= v.size {
-		return zeroPage.page
+		return &zeroPage.page
 	}
 	p := v.pages.get(region)
 	if p == nil {
@@ -77,7 +77,7 @@ func (v *view) cached(region uint32) *page {
 	if p != zeroPage {
 		p.touch()
 	}
-	return p.page
+	return &p.page
 }
 
 // page returns the page of a region, reading it from the metadata if need be.
@@ -95,12 +95,13 @@ func (v *view) page(region uint32) (*page, error) {
 	}
 	p, slot := zeroPage, v.pages.slot(region)
 	if depth > 0 || len(c.layers) > 0 {
-		p = &cachedPage{page: newPage(c, depth, v.s.sealedLayer), slot: slot}
+		p = &cachedPage{slot: slot}
+		p.fill(c, depth, v.s.sealedLayer)
 	}
 	if slot.CompareAndSwap(nil, p) && p != zeroPage {
 		v.s.pages.add(p)
 	}
-	return p.page, nil
+	return &p.page, nil
 }
 
 // compose lays the records of a region over one another as of a version: back
