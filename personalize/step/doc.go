@@ -5,7 +5,7 @@
 //
 // A step says what shall be. Planned against a tree of files it becomes a list
 // of operations: what of it is not yet so. Planned again after [Apply] the list
-// is empty, but for SSH host keys, which are other ones each time. The tree is the root file system of the disk; who has it mounted
+// is empty, but for SSH host keys, which are other ones each time, and growing. The tree is the root file system of the disk; who has it mounted
 // satisfies [Files].
 //
 // # What holds

@@ -35,7 +35,7 @@ func TestDocumentedSteps(t *testing.T) {
 		d := yaml.NewDecoder(strings.NewReader(indented(body)))
 		d.KnownFields(true)
 		require.NoError(t, d.Decode(&steps), title)
-		disk := withAccounts(t)
+		disk := whole{withAccounts(t), new(int)}
 		require.NoError(t, disk.root.MkdirAll("etc/ssh", 0o755))
 		for _, s := range steps {
 			kind, err := s.Kind()

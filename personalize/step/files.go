@@ -7,7 +7,7 @@ import (
 
 // Files is the root file system of a disk. Paths begin with /. Symbolic links
 // are followed within the tree and never out of it. Errors for what is not there
-// wrap fs.ErrNotExist.
+// wrap fs.ErrNotExist. A tree of a whole disk is a [Grower] too.
 type Files interface {
 	Stat(ctx context.Context, path string) (Info, error)
 	Read(ctx context.Context, path string) ([]byte, error)

@@ -15,10 +15,11 @@ import (
 // MaxFile bounds what is read and written, in bytes.
 const MaxFile = 4 << 20
 
-// Op is one change of a file.
+// Op is one change of a file, or of the file system on /.
 type Op struct {
 	Path   string
 	Remove bool
+	Grow   bool // the root file system, to the size of the disk
 	Make   bool // the file is not there yet
 	Dir    bool // it is a directory; only with Make
 	Data   []byte
@@ -33,6 +34,8 @@ func (o Op) String() string {
 	switch {
 	case o.Remove:
 		return "remove " + o.Path
+	case o.Grow:
+		return "grow " + o.Path + " to the end of the disk"
 	case o.Dir:
 		return fmt.Sprintf("make directory %s, mode %04o", o.Path, o.Mode)
 	case o.Make:
@@ -108,6 +111,9 @@ func Apply(ctx context.Context, tree Files, ops []Op) error {
 }
 
 func (o Op) apply(ctx context.Context, tree Files) error {
+	if o.Grow {
+		return grow(ctx, tree)
+	}
 	if o.Remove {
 		return tree.Remove(ctx, o.Path)
 	}

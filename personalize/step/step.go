@@ -25,6 +25,7 @@ type Step struct {
 	Fstab      *Fstab      `json:"fstab,omitempty" yaml:"fstab,omitempty"`
 	HostKeys   *HostKeys   `json:"hostKeys,omitempty" yaml:"hostKeys,omitempty"`
 	Generalize *Generalize `json:"generalize,omitempty" yaml:"generalize,omitempty"`
+	GrowRoot   bool        `json:"growRoot,omitempty" yaml:"growRoot,omitempty"`
 }
 
 // File is a file with contents.
@@ -48,6 +49,8 @@ func (s Step) Plan(ctx context.Context, tree Files, values attribute.Lookup) ([]
 		return planHostname(ctx, tree, &x, s.Hostname)
 	case s.MachineID:
 		return planMachineID(ctx, tree)
+	case s.GrowRoot:
+		return planGrow(tree)
 	}
 	return s.planner().plan(ctx, tree, &x)
 }

@@ -309,6 +309,28 @@ func TestStepsFromYAML(t *testing.T) {
 	require.Equal(t, "hello\n", d.text(t, "/etc/motd"))
 }
 
+// whole is a tree with a disk around it.
+type whole struct {
+	*tree
+	grown *int
+}
+
+func (w whole) GrowRoot(context.Context) error { *w.grown++; return nil }
+
+func TestGrowRoot(t *testing.T) {
+	ctx, grown := context.Background(), 0
+	_, err := Step{GrowRoot: true}.Plan(ctx, debian(t, nil), values(t))
+	require.ErrorIs(t, err, attribute.ErrInvalid)
+	d := whole{debian(t, nil), &grown}
+	ops, err := Step{GrowRoot: true}.Plan(ctx, d, values(t))
+	require.NoError(t, err)
+	require.Equal(t, "[grow / to the end of the disk]", fmt.Sprint(ops))
+	require.Zero(t, grown)
+	require.NoError(t, Apply(ctx, d, ops))
+	require.Equal(t, 1, grown)
+	require.ErrorIs(t, Apply(ctx, d.tree, ops), errors.ErrUnsupported)
+}
+
 // broken fails each write.
 type broken struct{ *tree }
 

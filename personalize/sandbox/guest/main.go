@@ -95,6 +95,8 @@ func commands(m *mounts) map[wire.Op]command {
 		wire.OpListXattr:   {args: 1, run: m.mounted(t.listXattr)},
 		wire.OpRun:         {args: anyArgs, run: m.mounted(t.run)},
 		wire.OpExtents:     {args: 1, run: m.mounted(t.extents)},
+
+		wire.OpGrowPartition: {args: 1, run: growPartition},
 	}
 }
 

@@ -42,6 +42,8 @@ const (
 	OpRun       // working directory, program, its args -> Data: its output; exit status, signal
 	OpExtents   // path -> rows: offset on the disk, bytes
 	OpScript    // working directory, text for the shell, NAME=value…; Data: its input -> Data: its output; exit status, signal
+
+	OpGrowPartition // /dev/sdaN -> bytes before, bytes after
 )
 
 // StatFields are the args of OpStat's Result: type, mode, uid, gid, bytes, links,
@@ -63,7 +65,7 @@ var names = map[Op]string{
 	OpRename: "mv", OpCopy: "cp", OpLink: "ln", OpReadlink: "readlink", OpChmod: "chmod", OpChown: "chown", OpStat: "stat",
 	OpList: "ls", OpWalk: "find", OpGlob: "glob", OpStatFS: "statvfs", OpGetXattr: "getxattr", OpSetXattr: "setxattr",
 	OpListXattr: "listxattr", OpRun: "command",
-	OpExtents: "extents", OpScript: "script",
+	OpExtents: "extents", OpScript: "script", OpGrowPartition: "grow-partition",
 }
 
 // String is the op's name in error messages.
