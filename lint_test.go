@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"goldstream/cmd/goldstream-guest":      {"goldstream/attach", "goldstream/personalize/sandbox/guest"},
 	"goldstream/personalize/sandbox":       {"goldstream/jail", "goldstream/personalize/sandbox/guest", "goldstream/personalize/sandbox/wire"},
 	"goldstream/personalize/inspect":       {"goldstream/personalize/sandbox"},
+	"goldstream/personalize/runner":        {"goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/sandbox", "goldstream/personalize/sandbox/wire"},
 	"goldstream/personalize/sandbox/guest": {"goldstream/disk", "goldstream/personalize/sandbox/wire"},
 	"goldstream/personalize/sandbox/wire":  {},
 	"goldstream/personalize/attribute":     {},

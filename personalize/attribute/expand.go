@@ -85,6 +85,9 @@ func Expand(script string, lookup Lookup) (Expansion, error) {
 	return e, nil
 }
 
+// Verbatim is a text without placeholders: an @ in it is one.
+func Verbatim(text string) Expansion { return Expansion{text: &text, lines: lineStarts(text)} }
+
 // startsKnown tells whether a placeholder that is known begins at an @.
 func startsKnown(script string, at int, lookup Lookup) bool {
 	p, form := placeholderAt(script, at)

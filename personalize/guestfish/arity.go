@@ -10,13 +10,7 @@ import (
 // check looks at the arguments of a command. options is how many of them, at
 // the end, are NAME:VALUE.
 func (s *Spec) check(words []word) (options int, bad *fault) {
-	for n := len(words); n > s.least() && options < len(s.Options); n-- {
-		name, _, ok := strings.Cut(words[n-1].text, ":")
-		if !ok || !slices.Contains(s.Options, name) {
-			break
-		}
-		options++
-	}
+	options = s.options(len(words), func(i int) string { return words[i].text })
 	n := len(words) - options
 	if n < s.least() || s.Repeat < 0 && n > len(s.Params) {
 		at := -1 // the command itself
@@ -31,6 +25,29 @@ func (s *Spec) check(words []word) (options int, bad *fault) {
 		}
 	}
 	return options, nil
+}
+
+// options is how many arguments, at the end, are NAME:VALUE.
+func (s *Spec) options(n int, arg func(int) string) (options int) {
+	for ; n > s.least() && options < len(s.Options); n-- {
+		name, _, ok := strings.Cut(arg(n-1), ":")
+		if !ok || !slices.Contains(s.Options, name) {
+			break
+		}
+		options++
+	}
+	return options
+}
+
+// Split parts the arguments of a command that was read from its options.
+func (s *Spec) Split(args []string) (plain []string, options map[string]string) {
+	n := len(args) - s.options(len(args), func(i int) string { return args[i] })
+	options = map[string]string{}
+	for _, arg := range args[n:] {
+		name, value, _ := strings.Cut(arg, ":")
+		options[name] = value
+	}
+	return args[:n], options
 }
 
 func (s *Spec) least() int {

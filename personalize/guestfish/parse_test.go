@@ -194,7 +194,7 @@ func TestEveryCommand(t *testing.T) {
 		vgs lvs copy-out copy-in command statvfs mkdir list-devices list-partitions touch rm ls version inspect-os
 		unmount-all ln-s ln-f compress-out cp-a cp write-append vgrename mv inspect-get-distro inspect-get-osinfo
 		cp-r ln ln-sf write is-file is-dir exists stat du df find ll head tail grep file-architecture tar-in tar-out
-		tgz-in tgz-out copy-file-to-device mount-ro mount-options mounts vfs-type vfs-uuid vfs-label blkid part-list
+		tgz-in tgz-out setenv mount-ro mount-options mounts vfs-type vfs-uuid vfs-label blkid part-list
 		part-get-parttype chown sh command-lines sync umount-all download-offset help quit exit`)
 	known := Known()
 	for _, name := range published {

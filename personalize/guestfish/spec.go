@@ -101,15 +101,13 @@ head                        path
 head-n                      integer path
 tail                        path
 tail-n                      integer path
-grep                        text path : extended fixed insensitive compressed
-file                        path
+grep                        text path : extended fixed insensitive
 file-architecture           path
 checksum                    text path
-tar-in                      localin path : compress xattrs selinux acls
-tar-out                     path localout : compress numericowner excludes xattrs selinux acls
+tar-in                      localin path : compress
+tar-out                     path localout : compress numericowner
 tgz-in                      localin path
 tgz-out                     path localout
-copy-file-to-device         path device : srcoffset destoffset size sparse append
 download-offset             path localout integer integer
 mount-ro                    mountable path
 mount-options               text mountable path
@@ -138,6 +136,8 @@ sh                          text
 sh-lines                    text
 command-lines               words
 sync                        :
+setenv                      text text
+unsetenv                    text
 help                        text *
 quit exit q                 :
 `

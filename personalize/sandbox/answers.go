@@ -78,24 +78,30 @@ const (
 // rows makes a call whose output is at most so many rows of fields, each with a NUL
 // behind it.
 func (c *Cell) rows(ctx context.Context, op wire.Op, most, columns int, args ...string) ([]string, error) {
+	fields, _, err := c.rowsAnd(ctx, op, most, columns, args...)
+	return fields, err
+}
+
+// rowsAnd returns the results that come after them too.
+func (c *Cell) rowsAnd(ctx context.Context, op wire.Op, most, columns int, args ...string) (fields, results []string, err error) {
 	var out bytes.Buffer
 	r := request{op: op, args: args, output: &out}
 	if most <= mostRows {
 		r.limit = mostRowBytes
 	}
-	if _, err := c.call(ctx, r); err != nil {
-		return nil, err
+	if results, err = c.call(ctx, r); err != nil {
+		return nil, nil, err
 	}
 	if bytes.Count(out.Bytes(), []byte{0}) > most*columns {
-		return nil, fmt.Errorf("%v: %w: more than %d rows", op, ErrTooLong, most)
+		return nil, nil, fmt.Errorf("%v: %w: more than %d rows", op, ErrTooLong, most)
 	}
 	if out.Len() == 0 {
-		return nil, nil
+		return nil, results, nil
 	}
 	text, ended := strings.CutSuffix(out.String(), "\x00")
-	fields := strings.Split(text, "\x00")
+	fields = strings.Split(text, "\x00")
 	if !ended || len(fields)%columns != 0 {
-		return nil, fmt.Errorf("%v: %w: a list with a part of a row", op, wire.ErrProtocol)
+		return nil, nil, fmt.Errorf("%v: %w: a list with a part of a row", op, wire.ErrProtocol)
 	}
-	return fields, nil
+	return fields, results, nil
 }

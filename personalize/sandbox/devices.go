@@ -27,6 +27,28 @@ func (c *Cell) Devices(ctx context.Context) ([]Device, error) {
 	return list, n.err
 }
 
+// Partition is one of the disk.
+type Partition struct {
+	Number      int
+	Start, Size int64 // bytes
+}
+
+// Partitions lists them, and tells the kind of their table: gpt, msdos, or "".
+func (c *Cell) Partitions(ctx context.Context) (list []Partition, table string, err error) {
+	fields, results, err := c.rowsAnd(ctx, wire.OpParts, mostRows, 3)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(results) != 1 {
+		return nil, "", fmt.Errorf("%v: %w: %d results", wire.OpParts, wire.ErrProtocol, len(results))
+	}
+	n := numbers{}
+	for ; len(fields) > 0; fields = fields[3:] {
+		list = append(list, Partition{int(n.parse(fields[0], 10)), n.signed(fields[1]), n.signed(fields[2])})
+	}
+	return list, field(results[0]), n.err
+}
+
 // Filesystem is what a partition, a logical volume, or a disk without partitions
 // holds.
 type Filesystem struct {

@@ -103,10 +103,15 @@ func (c *Cell) Copy(ctx context.Context, from, to string) error {
 	return c.do(ctx, wire.OpCopy, from, to, "")
 }
 
+// CopyTree copies whatever it is with all below it, with modes; links stay links.
+func (c *Cell) CopyTree(ctx context.Context, from, to string) error {
+	return c.do(ctx, wire.OpCopy, from, to, "tree")
+}
+
 // CopyAll copies whatever it is with all below it, with owners, modes, times and
 // attributes; links stay links.
 func (c *Cell) CopyAll(ctx context.Context, from, to string) error {
-	return c.do(ctx, wire.OpCopy, from, to, "1")
+	return c.do(ctx, wire.OpCopy, from, to, "all")
 }
 
 // Link makes a hard link.
@@ -149,6 +154,10 @@ type Info struct {
 	Modified time.Time
 	Inode    uint64
 	Device   uint64
+
+	RDevice           uint64 // of a device node
+	BlockSize, Blocks int64  // blocks of 512 bytes
+	Accessed, Changed time.Time
 }
 
 // Stat looks at what a path names, Lstat at a link itself.
@@ -169,9 +178,20 @@ func (c *Cell) stat(ctx context.Context, path, link string) (i Info, err error) 
 	i = Info{
 		Type: f[0], Mode: uint32(n.parse(f[1], 8)), UID: uint32(n.parse(f[2], 10)), GID: uint32(n.parse(f[3], 10)),
 		Size: int64(n.parse(f[4], 10)), Links: n.parse(f[5], 10), Modified: time.Unix(0, n.signed(f[6])),
-		Inode: n.parse(f[7], 10), Device: n.parse(f[8], 10),
+		Inode: n.parse(f[7], 10), Device: n.parse(f[8], 10), RDevice: n.parse(f[9], 10), BlockSize: n.signed(f[10]),
+		Blocks: n.signed(f[11]), Accessed: time.Unix(0, n.signed(f[12])), Changed: time.Unix(0, n.signed(f[13])),
 	}
 	return i, n.err
+}
+
+// DiskUsage is what a path and all below it takes, in KiB.
+func (c *Cell) DiskUsage(ctx context.Context, path string) (int64, error) {
+	text, err := c.one(ctx, wire.OpUsage, path)
+	n := numbers{err: err}
+	if err != nil {
+		return 0, err
+	}
+	return n.signed(text), n.err
 }
 
 // Exists tells whether a path names anything.

@@ -68,13 +68,13 @@ type copying struct {
 }
 
 func (t tree) copy(c *call) ([]string, error) {
-	how := copying{recursive: c.args[2] != "", keep: c.args[2] != ""}
+	how := copying{recursive: c.args[2] != "", keep: c.args[2] == "all"}
 	from, fromBase, err := t.parent(c.args[0])
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(from)
-	if !how.keep { // cp follows a link, cp -a does not
+	if !how.recursive { // cp follows a link, cp -a does not
 		return nil, t.copyContent(c.args[0], t.into(c.args[1], fromBase))
 	}
 	to, toBase, err := t.parent(t.into(c.args[1], fromBase))
@@ -136,6 +136,9 @@ func copyEntry(from int, fromBase string, to int, toBase string, how copying, de
 	}
 	if err != nil {
 		return describe(fromBase, err)
+	}
+	if !how.keep {
+		return describe(fromBase, keepMode(to, toBase, st))
 	}
 	return describe(fromBase, keepAttributes(from, fromBase, to, toBase, st))
 }
@@ -205,6 +208,22 @@ func openChild(dir int, base string, flags int) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), base), nil
+}
+
+// keepMode gives a copy the mode, without setuid and the like, and the label of its
+// directory.
+func keepMode(dir int, base string, st unix.Stat_t) error {
+	fd, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := unix.Chmod(magic(fd), st.Mode&0o777); err != nil && err != unix.EPERM {
+			return err
+		}
+	}
+	return copyLabel(magic(dir), magic(fd))
 }
 
 func keepAttributes(from int, fromBase string, to int, toBase string, st unix.Stat_t) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -133,4 +134,45 @@ func devices(c *call) ([]string, error) {
 		err = errors.Join(err, c.row("/dev/"+d.name, decimal(d.size)))
 	}
 	return nil, errors.Join(err, c.flush())
+}
+
+// partitions lists those of the disk in the order of their numbers.
+func partitions(c *call) ([]string, error) {
+	list, err := makeNodes()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range list[1:] {
+		start, err := readNumber(filepath.Join(d.dir, "start"))
+		if err == nil {
+			err = c.row(strings.TrimPrefix(d.name, "sda"), decimal(start*512), decimal(d.size))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	table, err := tableKind("/dev/sda")
+	return []string{table}, errors.Join(err, c.flush())
+}
+
+// tableKind is parted's name for the partition table.
+func tableKind(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", describe(name, err)
+	}
+	defer f.Close()
+	head := make([]byte, 8192) // the second sector may have 4 KiB
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return "", describe(name, err)
+	}
+	head = append(head[:n], make([]byte, len(head)-n)...)
+	switch {
+	case has(head, 512, "EFI PART"), has(head, 4096, "EFI PART"):
+		return "gpt", nil
+	case has(head, 510, "\x55\xaa") && identify(head).kind == typeUnknown:
+		return "msdos", nil
+	}
+	return "", nil
 }

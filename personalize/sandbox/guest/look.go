@@ -27,6 +27,7 @@ func (t tree) stat(c *call) ([]string, error) {
 		typeOf(st.Mode), strconv.FormatUint(uint64(st.Mode&0o7777), 8), decimal(st.Uid), decimal(st.Gid),
 		decimal(st.Size), strconv.FormatUint(st.Nlink, 10), decimal(st.Mtim.Nano()),
 		strconv.FormatUint(st.Ino, 10), strconv.FormatUint(st.Dev, 10),
+		strconv.FormatUint(st.Rdev, 10), decimal(st.Blksize), decimal(st.Blocks), decimal(st.Atim.Nano()), decimal(st.Ctim.Nano()),
 	}, nil
 }
 
@@ -126,6 +127,55 @@ func walk(c *call, dir *os.File, below string, depth int) error {
 		}
 		return walk(c, os.NewFile(uintptr(fd), name), name, depth+1)
 	})
+}
+
+// usage adds up what a tree takes, in KiB, each file once.
+func (t tree) usage(c *call) ([]string, error) {
+	dir, base, err := t.parent(c.args[0])
+	if err != nil {
+		if dir, err = t.open(c.args[0], unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+			return nil, err
+		}
+		base = "."
+	}
+	defer unix.Close(dir)
+	blocks, err := usage(dir, base, map[[2]uint64]bool{}, 0)
+	return []string{decimal((blocks + 1) / 2)}, describe(c.args[0], err)
+}
+
+// mostLinked bounds what is kept in mind of files with several names.
+const mostLinked = 1 << 18
+
+func usage(dir int, base string, seen map[[2]uint64]bool, depth int) (blocks int64, err error) {
+	if depth > maxDepth {
+		return 0, tooDeep(base)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return 0, err
+	}
+	if file := [2]uint64{st.Dev, st.Ino}; st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Nlink > 1 {
+		if seen[file] {
+			return 0, nil
+		}
+		if len(seen) < mostLinked {
+			seen[file] = true
+		}
+	}
+	if blocks = st.Blocks; st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return blocks, nil
+	}
+	f, err := openChild(dir, base, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	err = eachEntry(f, func(e os.DirEntry) error {
+		more, err := usage(int(f.Fd()), e.Name(), seen, depth+1)
+		blocks += more
+		return err
+	})
+	return blocks, err
 }
 
 func tooDeep(name string) error {

@@ -30,6 +30,7 @@ func (m *mounts) activate() error {
 }
 
 func (m *mounts) deactivate() error {
+	m.volumes = nil
 	if err := m.runLVM(nil, "vgchange", "-q", "-an"); err != nil {
 		return err
 	}
@@ -46,6 +47,7 @@ func (m *mounts) lvm(c *call) ([]string, error) {
 	if _, err := makeNodes(); err != nil {
 		return nil, failure(unix.ENODEV, "there is no disk: %v", err)
 	}
+	m.volumes = nil
 	if c.args[0] == "vgchange" {
 		m.lvmd = true // to be deactivated, whatever it did
 	}
@@ -74,6 +76,22 @@ func (m *mounts) runLVM(out *output, args ...string) error {
 
 // volumeRows lists the logical volumes as file systems.
 func (m *mounts) volumeRows(c *call) error {
+	if err := m.findVolumes(); err != nil {
+		return err
+	}
+	for _, v := range m.volumes {
+		if _, err := m.rowOf(c, v.device, v.size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findVolumes keeps in mind what it found: LVM takes half a second to tell.
+func (m *mounts) findVolumes() error {
+	if m.volumes != nil {
+		return nil
+	}
 	if err := m.activate(); err != nil {
 		return err
 	}
@@ -83,6 +101,7 @@ func (m *mounts) volumeRows(c *call) error {
 	if err != nil {
 		return failure(unix.EIO, "lvm lvs: %v", err)
 	}
+	list := []volume{}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Split(strings.TrimSpace(line), "|")
 		if len(fields) != 4 || fields[3] != "active" {
@@ -92,9 +111,8 @@ func (m *mounts) volumeRows(c *call) error {
 		if err != nil {
 			return failure(unix.EIO, "lvm lvs: a size of %q", fields[2])
 		}
-		if _, err := m.rowOf(c, "/dev/"+fields[0]+"/"+fields[1], size); err != nil {
-			return err
-		}
+		list = append(list, volume{"/dev/" + fields[0] + "/" + fields[1], size})
 	}
+	m.volumes = list
 	return nil
 }

@@ -88,6 +88,8 @@ func commands(m *mounts) map[wire.Op]command {
 		wire.OpStat:        {args: 2, run: m.mounted(t.stat)},
 		wire.OpList:        {args: 1, run: m.mounted(t.list)},
 		wire.OpWalk:        {args: 1, run: m.mounted(t.walk)},
+		wire.OpUsage:       {args: 1, run: m.mounted(t.usage)},
+		wire.OpParts:       {run: partitions},
 		wire.OpGlob:        {args: 1, run: m.mounted(t.glob)},
 		wire.OpStatFS:      {args: 1, run: m.mounted(t.statFS)},
 		wire.OpGetXattr:    {args: 2, run: m.mounted(t.getXattr)},

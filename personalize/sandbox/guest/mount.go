@@ -14,6 +14,13 @@ type mounts struct {
 	tree tree
 	list []mounted
 	lvmd bool // logical volumes were activated
+
+	volumes []volume // those that are active; nil: not known
+}
+
+type volume struct {
+	device string
+	size   uint64
 }
 
 type mounted struct{ device, dir, kind string }

@@ -52,7 +52,7 @@ const (
 )
 
 // Version is what Hello carries.
-const Version = 1
+const Version = 2
 
 // ErrProtocol is a peer that does not keep the protocol.
 var ErrProtocol = errors.New("the sandbox's guest does not keep the protocol")

@@ -26,7 +26,7 @@ const (
 	OpMkdir     // path, with parents, mode
 	OpRemove    // path, recursive, force
 	OpRename    // from, to
-	OpCopy      // from, to, recursive (keeps owners, modes, times, xattrs)
+	OpCopy      // from, to, how ("": one file's content; tree: recursive; all: and keeps owners, times, xattrs)
 	OpLink      // target, path, symbolic, force
 	OpReadlink  // path -> target
 	OpChmod     // mode, path
@@ -41,14 +41,17 @@ const (
 	OpListXattr // path -> rows: name
 	OpRun       // working directory, program, its args -> Data: its output; exit status, signal
 	OpExtents   // path -> rows: offset on the disk, bytes
+	OpUsage     // path -> KiB of it and all below
+	OpParts     // -> rows: number, start, bytes; kind of the table (gpt, msdos, "")
 	OpScript    // working directory, text for the shell, NAME=value…; Data: its input -> Data: its output; exit status, signal
 
 	OpGrowPartition // /dev/sdaN -> bytes before, bytes after
 )
 
 // StatFields are the args of OpStat's Result: type, mode, uid, gid, bytes, links,
-// modification time in ns, inode, device.
-const StatFields = 9
+// modification time in ns, inode, device; of a device node, block size, blocks of 512
+// bytes, access time and change time in ns.
+const StatFields = 14
 
 // Types of directory entries and of OpStat.
 const (
@@ -65,7 +68,7 @@ var names = map[Op]string{
 	OpRename: "mv", OpCopy: "cp", OpLink: "ln", OpReadlink: "readlink", OpChmod: "chmod", OpChown: "chown", OpStat: "stat",
 	OpList: "ls", OpWalk: "find", OpGlob: "glob", OpStatFS: "statvfs", OpGetXattr: "getxattr", OpSetXattr: "setxattr",
 	OpListXattr: "listxattr", OpRun: "command",
-	OpExtents: "extents", OpScript: "script", OpGrowPartition: "grow-partition",
+	OpExtents: "extents", OpScript: "script", OpGrowPartition: "grow-partition", OpUsage: "du", OpParts: "part-list",
 }
 
 // String is the op's name in error messages.
