@@ -64,7 +64,7 @@
 //	ring.go recover.go           the intent ring and what a kill leaves
 //	mapfault.go                  a page of a mapped file that is gone
 //	commit.go seal.go            one committer for each volume
-//	metacommit.go                one for the metadata of all
+//	metacommit.go logahead.go    one for the metadata of all, and its log
 //	unsynced.go failure.go       what a failed sync may have lost
 //	accept.go epoch.go           going on after a loss, and who may
 //	checkpoint.go restore.go     copies of the metadata, and back to one

@@ -234,7 +234,12 @@ func (fs logFS) log(path string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &logFile{File: f, fs: fs}, nil
+	ahead, err := newLogAhead(f)
+	fs.halt("write-ahead log", err)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &logFile{File: f, fs: fs, ahead: ahead}, nil
 }
 
 type logDir struct {
@@ -253,6 +258,7 @@ func (d logDir) Sync() error {
 type logFile struct {
 	vfs.File
 	fs     logFS
+	ahead  logAhead
 	failed atomic.Pointer[error] // the first
 }
 
@@ -264,7 +270,11 @@ func (f *logFile) note(err error) error {
 }
 
 func (f *logFile) Write(p []byte) (int, error) {
+	if err := f.ahead.grow(f.fs.s.space, len(p)); err != nil {
+		return 0, f.note(err)
+	}
 	n, err := f.File.Write(p)
+	f.ahead.at += int64(n)
 	return n, f.note(err)
 }
 

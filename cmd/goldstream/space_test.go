@@ -147,7 +147,11 @@ func TestADaemonWhoseMetadataFindsNoSpace(t *testing.T) {
 	require.NoError(t, c.do(nbdWrite, nbdFlagFUA, 0, 4096, make([]byte, 4096)))
 	c.close()
 	d.stop()
-	fill(t, filepath.Join(mount, "first"), 8<<20) // less than the reserve: nothing is allocated ahead
+	// Less than the reserve is left: nothing is allocated ahead. The log of the
+	// time before, which was, goes at the next start.
+	fill(t, filepath.Join(mount, "first"), 8<<20)
+	h.serve("--ballast", "none").stop()
+	fill(t, filepath.Join(mount, "second"), 8<<20)
 	d = h.serve("--ballast", "none", "--drain-timeout", "1s")
 	c, err = dialNBD(d.socket, "v")
 	require.NoError(t, err)
@@ -183,6 +187,7 @@ func TestADaemonWhoseMetadataFindsNoSpace(t *testing.T) {
 	c.close()
 	require.NoError(t, os.Remove(filepath.Join(mount, "rest")))
 	require.NoError(t, os.Remove(filepath.Join(mount, "first")))
+	require.NoError(t, os.Remove(filepath.Join(mount, "second")))
 	d = h.serve()
 	c, err = dialNBD(d.socket, "v")
 	require.NoError(t, err)
