@@ -55,6 +55,7 @@ func (r *run) bars(ctx context.Context) error {
 	}{
 		{"fixture", b.fixture},
 		{"clones", b.clones},
+		{"counts of clones", b.cloneCounts},
 		{"many clones at a time", b.storm},
 		{"first writes", b.firstWrites},
 		{"bytes to disk", b.bytesToDisk},
@@ -82,7 +83,7 @@ func (r *run) bars(ctx context.Context) error {
 // needsFixture tells that the one part asked for looks at the fixture.
 func (b *bars) needsFixture() bool {
 	switch b.part {
-	case "clones", "many clones at a time", "opens", "cached reads":
+	case "clones", "counts of clones", "many clones at a time", "opens", "cached reads":
 		return true
 	}
 	return false
