@@ -27,7 +27,7 @@ type trait struct {
 // traits are in the order of what is worst to share.
 func traits() []trait {
 	return []trait{
-		{"machineId", planMachineID},
+		{"machineId", generalizeMachineID},
 		{"hostKeys", generalizeHostKeys},
 		{"randomSeed", remover(
 			"/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret", "/var/lib/urandom/random-seed", "/var/lib/random-seed",
@@ -74,6 +74,16 @@ func (g *Generalize) plan(ctx context.Context, tree Files, _ *expander) (ops []O
 		ops = append(ops, more...)
 	}
 	return ops, nil
+}
+
+// generalizeMachineID makes no file: without one there is no identity, and systems
+// without systemd have no use for it.
+func generalizeMachineID(ctx context.Context, tree Files) ([]Op, error) {
+	have, err := regular(ctx, tree, "/etc/machine-id")
+	if err != nil || !have {
+		return nil, err
+	}
+	return planMachineID(ctx, tree)
 }
 
 // generalizeHostKeys leaves new keys to the system, if it makes them by itself; else

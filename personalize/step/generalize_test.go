@@ -148,6 +148,10 @@ func TestGeneralize(t *testing.T) {
 
 	bare := debian(t, nil)
 	require.Len(t, planAndApply(t, bare, Step{Generalize: &Generalize{}}), 1, "the machine ID")
+	require.NoError(t, bare.Remove(context.Background(), "/etc/machine-id"))
+	require.Empty(t, planAndApply(t, bare, Step{Generalize: &Generalize{}}), "no file is made")
+	first := debian(t, map[string]string{"/etc/machine-id": "uninitialized\n"})
+	require.Empty(t, planAndApply(t, first, Step{Generalize: &Generalize{}}), "it waits for its very first boot")
 	redHat := debian(t, map[string]string{"/etc/ssh/ssh_host_ed25519_key": "old", "/usr/lib/systemd/system/sshd-keygen@.service": ""})
 	apply(t, redHat, Step{Generalize: &Generalize{}}, values(t))
 	require.Empty(t, redHat.names(t, "/etc/ssh"), "its first boot makes them")

@@ -187,11 +187,19 @@ func replaceWords(line string, to map[string]string) string {
 }
 
 // planMachineID has systemd make an identity at the next boot. What D-Bus has
-// of the old one goes: a copy, or a link that the boot makes again.
+// of the old one goes: a copy, or a link that the boot makes again. A disk that waits
+// for its very first boot has no identity yet, and goes on to wait for it.
 func planMachineID(ctx context.Context, tree Files) ([]Op, error) {
-	ops, err := want{path: "/etc/machine-id", mode: 0o444}.plan(ctx, tree)
+	const file = "/etc/machine-id"
+	id, err := read(ctx, tree, file)
 	if err != nil {
 		return nil, err
+	}
+	var ops []Op
+	if strings.TrimSpace(id) != "uninitialized" {
+		if ops, err = (want{path: file, mode: 0o444}).plan(ctx, tree); err != nil {
+			return nil, err
+		}
 	}
 	const copied = "/var/lib/dbus/machine-id"
 	old, err := read(ctx, tree, copied)
