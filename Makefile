@@ -47,8 +47,9 @@ test-fast: check-go ## the short tests, without the race detector
 test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux; as root); 3 minutes
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestKernel ./cmd/goldstream-guest
 
-test-sandbox: deps check-go ## attacks from inside a sandbox, and disks damaged at random; 5 minutes
-	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged' ./personalize/sandbox
+test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, and disks damaged at random; 5 minutes
+	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged|Script' ./personalize/sandbox
+	$(GO) test -count=1 -timeout 10m -v ./personalize/runner
 
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore

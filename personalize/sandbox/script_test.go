@@ -44,6 +44,7 @@ func shell(t testing.TB, s *Script, text, stdin string) (string, error) {
 func TestScriptTools(t *testing.T) {
 	s := startScript(t, ScriptConfig{})
 	for text, want := range map[string]string{
+		`case $SHELLOPTS in *posix*) echo posix; esac; echo $0`: "posix\nsh\n",
 		`pwd; id -u; umask`: "/work\n0\n0022\n",
 		`cat`:               "input\n",
 		`echo $((1+2)); [[ "10.1.2.3" =~ [0-9]*\.[0-9]* ]]`:                                                   "3\n",

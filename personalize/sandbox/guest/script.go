@@ -80,12 +80,17 @@ func runScript(c *call) ([]string, error) {
 	if len(c.args) < 2 {
 		return nil, failure(unix.EINVAL, "say where to run what")
 	}
+	text, err := unnamed("BASH_ARGV0=sh; " + c.args[1]) // $0, as with -c
+	if err != nil {
+		return nil, err
+	}
+	defer text.Close()
 	input, feed, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: "/bin/sh", Args: []string{"sh", "-c", c.args[1]}, Dir: c.args[0], Stdin: input,
+		Path: "/bin/sh", Args: []string{"sh", "/dev/fd/3"}, ExtraFiles: []*os.File{text}, Dir: c.args[0], Stdin: input,
 		Env: append([]string{
 			"PATH=/usr/bin:/bin", "HOME=" + WorkDir, "TMPDIR=" + ScriptTemp, "LANG=C.UTF-8", "TERM=dumb", "USER=root", "LOGNAME=root",
 		}, c.args[2:]...),
@@ -102,4 +107,20 @@ func runScript(c *call) ([]string, error) {
 	_ = input.Close()
 	<-fed
 	return exitOf(cmd, "sh", err)
+}
+
+// unnamed is an open file with a text and without a name: the text of a script may
+// hold passwords, and everybody on the host can read the arguments of processes.
+func unnamed(text string) (*os.File, error) {
+	f, err := os.CreateTemp(ScriptTemp, "line-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
