@@ -120,6 +120,7 @@ func (b *backend) carryOut(ctx context.Context, w wish) (v1.Outcome, error) {
 				Kind: changeKindName, Name: trial.title(w.name), Owner: "api", Subject: w.subject, Key: w.how.RequestID, Digest: digest, Input: trial.work,
 			}, again)
 			out.Task = &i
+			b.d.opts.failpoint("submitted")
 		}
 		if errors.Is(err, errOther) {
 			continue

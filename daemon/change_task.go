@@ -109,7 +109,23 @@ func (d *Daemon) changeKind() task.Kind[*store.Tx] {
 		task.Step[*store.Tx]{Name: string(rules.Retire), Do: withWork(d.retireOld)},
 		task.Step[*store.Tx]{Name: string(rules.OpenToUser), Do: withWork(d.openNew)},
 	)
+	for i, s := range steps {
+		steps[i].Do, steps[i].Undo = d.pointed(s.Name, s.Do), d.pointed("undo "+s.Name, s.Undo)
+	}
 	return task.Kind[*store.Tx]{Name: changeKindName, Deadline: deployDeadline, Steps: steps}
+}
+
+// pointed is a step with failpoints around it.
+func (d *Daemon) pointed(name string, f stepFunc) stepFunc {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
+		d.opts.failpoint("before " + name)
+		also, err := f(ctx, r)
+		d.opts.failpoint("after " + name)
+		return also, err
+	}
 }
 
 func withWork(f workFunc) stepFunc {

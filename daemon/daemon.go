@@ -45,6 +45,8 @@ type Options struct {
 	// Grace is how long the volume of a profile can be restored after the rules
 	// let it go. Default 24 h.
 	Grace time.Duration
+	// failpoint is called at each place of a change where a kill is worth a test.
+	failpoint func(name string)
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
@@ -62,6 +64,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Imports == 0 {
 		o.Imports = 8
+	}
+	if o.failpoint == nil {
+		o.failpoint = func(string) {}
 	}
 	if o.Conversions == 0 {
 		o.Conversions = 4

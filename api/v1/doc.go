@@ -46,6 +46,7 @@
 //	PUT    /v1/COLLECTION/{name}       JSON, all of the resource
 //	DELETE /v1/COLLECTION/{name}
 //	POST   /v1/profiles/{name}/redeploy
+//	POST   /v1/check-profiles
 //	GET    /v1/events                  ?behind=NUMBER&limit=N, the audit trail
 //	GET    /v1/store/checkpoints
 //	POST   /v1/store/checkpoints

@@ -12,6 +12,13 @@ import (
 type ProfileBackend interface {
 	// Redeploy has the OS volume of a profile made anew.
 	Redeploy(ctx context.Context, name string, how Change) (Outcome, error)
+	// CheckProfiles says where profiles and the block store do not agree.
+	CheckProfiles(ctx context.Context) ([]string, error)
+}
+
+// ProfileCheck answers POST /v1/check-profiles.
+type ProfileCheck struct {
+	Found []string `json:"found"`
 }
 
 // Profile is the identity of a server: the hardware it is assigned to, the
@@ -67,6 +74,10 @@ func (p *Profile) Secrets() map[string]*string {
 
 func (s *server) routeProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/profiles/{name}/redeploy", s.answer(s.redeploy, "dryRun", "confirm"))
+	mux.HandleFunc("POST /v1/check-profiles", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
+		found, err := s.backend.CheckProfiles(r.Context())
+		return ProfileCheck{orEmpty(found)}, err
+	}))
 }
 
 func (s *server) redeploy(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -82,4 +93,10 @@ func (c *Client) Redeploy(ctx context.Context, name string, p *Profile, how Chan
 	o := Outcome{Resource: p}
 	err := c.call(ctx, http.MethodPost, resourcePath(ProfileCollection, name)+"/redeploy"+how.query(), nil, &o, how.option())
 	return o, err
+}
+
+// CheckProfiles says where profiles and the block store do not agree.
+func (c *Client) CheckProfiles(ctx context.Context) (p ProfileCheck, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/check-profiles", nil, &p)
+	return p, err
 }

@@ -88,6 +88,11 @@ func profileCommands() []*cli.Command {
 			flags:    resourceFlags(profileFlags()...), complete: known, action: redeployProfile,
 		},
 		{
+			name: "check", usage: "see whether profiles and the volumes that there are agree; nothing is changed",
+			examples: []string{"goldstream profile check"},
+			action:   checkProfiles,
+		},
+		{
 			name: "delete", args: "NAME", usage: "delete a profile, and its volume, which can be restored for a while",
 			examples: []string{"goldstream profile delete web-1"},
 			flags:    resourceFlags(profileFlags()...), complete: known,
@@ -296,4 +301,23 @@ func showProfile(w io.Writer, p *v1.Profile) {
 	for _, v := range *p.Deployment.Values {
 		fmt.Fprintf(w, "value\t%s\n", v)
 	}
+}
+
+func checkProfiles(c *call) error {
+	return c.with(false, func(client *v1.Client) error {
+		report, err := client.CheckProfiles(c.ctx)
+		if err != nil {
+			return err
+		}
+		err = c.print(report, func(w io.Writer) {
+			for _, f := range report.Found {
+				fmt.Fprintln(w, f)
+			}
+			fmt.Fprintf(w, "%d places where profiles and volumes do not agree\n", len(report.Found))
+		})
+		if err == nil && len(report.Found) > 0 {
+			err = &v1.Error{Code: v1.CodeDamaged, Message: fmt.Sprintf("profiles and volumes do not agree in %d places", len(report.Found))}
+		}
+		return err
+	})
 }

@@ -87,6 +87,7 @@ func TestProfiles(t *testing.T) {
 		require.Contains(t, h.must("profile", "delete", "web-1", "--request-id", "gone"), "deleted")
 		h.must("volume", "restore", third.Volume)
 		h.must("volume", "delete", third.Volume)
+		require.Contains(t, h.must("profile", "check"), "0 places")
 		require.Contains(t, h.must("check"), "0 damaged, 0 warnings")
 	}
 }
