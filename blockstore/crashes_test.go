@@ -10,17 +10,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// simVolume opens a store on a simulated disk and makes a volume "v" in it.
+func simVolume(t *testing.T, d *simDisk) (*Store, *Disk) {
+	t.Helper()
+	s, err := Open(crashDir, simOptions(d))
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	return s, openVolume(t, s, "v")
+}
+
+// crashed is what a crash leaves of a store's disk; the store ends.
+func crashed(s *Store, d *simDisk, power bool) *simDisk {
+	next := d.crash(power)
+	s.kill()
+	return next
+}
+
+// afterBoot opens a store, in a boot of the host, and its volume "v".
+func afterBoot(t *testing.T, d *simDisk, boot string) (*Store, *Disk) {
+	t.Helper()
+	o := simOptions(d)
+	o.bootID = boot
+	s, err := Open(crashDir, o)
+	require.NoError(t, err)
+	return s, openVolume(t, s, "v")
+}
+
 // TestARemovalThatComesBack: a power loss right after a volume is reclaimed
 // leaves no file that no record names.
 func TestARemovalThatComesBack(t *testing.T) {
 	d := newHost(1)
-	o := testOptions()
-	o.fs = simFS{d}
-	s, err := Open(crashDir, o)
-	require.NoError(t, err)
-	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
-	require.NoError(t, err)
-	v := openVolume(t, s, "v")
+	s, v := simVolume(t, d)
 	require.NoError(t, v.WriteAt(ctx, block(1), 0, true))
 	require.NoError(t, v.Close())
 	require.NoError(t, s.DeleteVolume(ctx, "v", ""))
@@ -44,23 +65,12 @@ func TestARemovalThatComesBack(t *testing.T) {
 func TestAFailedWriteIsNotBroughtBack(t *testing.T) {
 	const blocks = 64
 	d := newHost(1)
-	o := testOptions()
-	o.fs, o.bootID = simFS{d}, "boot"
-	s, err := Open(crashDir, o)
-	require.NoError(t, err)
-	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
-	require.NoError(t, err)
-	v := openVolume(t, s, "v")
+	s, v := simVolume(t, d)
 	d.inject(&simFault{ops: simWrite, below: "/layers", err: unix.ENOSPC})
 	require.ErrorIs(t, v.WriteAt(ctx, bytes.Repeat(block(7), blocks), 0, false), unix.ENOSPC)
 	require.True(t, isZeroLong(readAll(t, v)))
 	require.NoError(t, v.Trim(ctx, 0, blocks*BlockSize, false))
-	next := d.crash(false)
-	s.kill()
-	o.fs = simFS{next}
-	s, err = Open(crashDir, o)
-	require.NoError(t, err)
-	v = openVolume(t, s, "v")
+	s, v = afterBoot(t, crashed(s, d, false), "1")
 	require.True(t, isZeroLong(readAll(t, v)))
 	finish(t, s, v)
 }
@@ -69,11 +79,7 @@ func TestAFailedWriteIsNotBroughtBack(t *testing.T) {
 // one undoes the removal of the ring. What that says was given up.
 func TestARingThatComesBack(t *testing.T) {
 	d := newHost(1)
-	s, err := Open(crashDir, simOptions(d))
-	require.NoError(t, err)
-	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
-	require.NoError(t, err)
-	v := openVolume(t, s, "v")
+	s, v := simVolume(t, d)
 	require.NoError(t, v.WriteAt(ctx, block(1), 0, true))
 	require.NoError(t, v.WriteAt(ctx, block(2), 2*BlockSize, false))
 	require.NoError(t, v.Trim(ctx, 0, BlockSize, false))
@@ -88,8 +94,7 @@ func TestARingThatComesBack(t *testing.T) {
 	ring.sync()
 	dir.sync()
 	d.mu.Unlock()
-	d = d.crash(true)
-	s.kill()
+	d = crashed(s, d, true)
 
 	o := simOptions(d)
 	o.bootID = "2"
@@ -107,32 +112,22 @@ func TestARingThatComesBack(t *testing.T) {
 		if b, err := (simFS{next}).ReadFile(s.ringPath(v.v.entry.lineage.id)); err == nil && len(b) == ringSize {
 			came++
 		}
-		o := simOptions(next)
-		o.bootID = "3"
-		s, err := Open(crashDir, o)
-		require.NoError(t, err)
-		v := openVolume(t, s, "v")
+		s, v := afterBoot(t, next, "3")
 		require.EqualValues(t, 5, firstByte(t, v, 0), "branch %d", seed)
 		finish(t, s, v)
 	}
 	require.Positive(t, came, "it never came back")
-	d.crash(false)
-	s.kill()
+	crashed(s, d, false)
 }
 
 // TestAFailedSyncOfARecovery is final, wherever the process is killed then: a
 // second sync would be told that all is well.
 func TestAFailedSyncOfARecovery(t *testing.T) {
 	d := newHost(1)
-	s, err := Open(crashDir, simOptions(d))
-	require.NoError(t, err)
-	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
-	require.NoError(t, err)
-	v := openVolume(t, s, "v")
+	s, v := simVolume(t, d)
 	require.NoError(t, v.WriteAt(ctx, block(1), 0, true))
 	require.NoError(t, v.WriteAt(ctx, block(2), 0, false)) // of which the ring does not tell
-	d = d.crash(false)
-	s.kill()
+	d = crashed(s, d, false)
 	const steps = 40
 	failed := 0
 	for step := range uint64(steps) {
@@ -144,11 +139,7 @@ func TestAFailedSyncOfARecovery(t *testing.T) {
 		if v, err := s.OpenVolume(ctx, "v"); err == nil {
 			_ = v.Close()
 		}
-		next := d.crash(false)
-		s.kill()
-		s, err = Open(crashDir, simOptions(next))
-		require.NoError(t, err)
-		v := openVolume(t, s, "v")
+		s, v := afterBoot(t, crashed(s, d, false), "1")
 		if err := v.ReadAt(ctx, make([]byte, BlockSize), 0); sync.fired {
 			require.ErrorIs(t, err, ErrFailed, "killed at step %d", step)
 			require.NoError(t, v.Close())

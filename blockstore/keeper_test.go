@@ -148,25 +148,30 @@ func changeByte(t *testing.T, path string, off int64) {
 	require.NoError(t, f.Close())
 }
 
-// TestKeeperGoesOnAfterAKill: what was summed before is not read again.
-func TestKeeperGoesOnAfterAKill(t *testing.T) {
-	const regions = 2*sumBatch + 8
-	dir := t.TempDir()
-	h := newHeldPacer(sumBatch + 4)
+// openHeld opens a store in a directory whose background work is let through for
+// n regions.
+func openHeld(t *testing.T, dir string, n int64) (*Store, *heldPacer) {
+	t.Helper()
+	h := newHeldPacer(n)
 	o := testOptions()
 	o.pacer = h.pacer
 	s, err := Open(dir, o)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s, h
+}
+
+// TestKeeperGoesOnAfterAKill: what was summed before is not read again.
+func TestKeeperGoesOnAfterAKill(t *testing.T) {
+	const regions = 2*sumBatch + 8
+	dir := t.TempDir()
+	s, h := openHeld(t, dir, sumBatch+4)
 	captured(t, s, regions)
 	<-h.at
 	require.Empty(t, contentOf(t, s, "c"))
 	s.kill()
 
-	h = newHeldPacer(1000)
-	o.pacer = h.pacer
-	s, err = Open(dir, o)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close() })
+	s, h = openHeld(t, dir, 1000)
 	id := awaitSums(t, s, "c")
 	require.EqualValues(t, regions-sumBatch-1, h.asked.Load(), "the first one does not wait")
 	require.Equal(t, capturedContentID(regions), id)
@@ -188,12 +193,7 @@ func capturedContentID(regions int) string {
 // which then stops.
 func TestKeeperHoldsWhatItReads(t *testing.T) {
 	dir := t.TempDir()
-	h := newHeldPacer(2)
-	o := testOptions()
-	o.pacer = h.pacer
-	s, err := Open(dir, o)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close() })
+	s, h := openHeld(t, dir, 2)
 	captured(t, s, 8)
 	<-h.at
 	require.NoError(t, s.DeleteImage(ctx, "c", ""))
@@ -223,12 +223,7 @@ func TestVerifyLearnsWhatTheKeeperHasNot(t *testing.T) {
 // TestVerifyTakesOverFromTheKeeper in the middle of an image.
 func TestVerifyTakesOverFromTheKeeper(t *testing.T) {
 	const regions = sumBatch + 8
-	h := newHeldPacer(sumBatch + 4)
-	o := testOptions()
-	o.pacer = h.pacer
-	s, err := Open(t.TempDir(), o)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close() })
+	s, h := openHeld(t, t.TempDir(), sumBatch+4)
 	captured(t, s, regions)
 	<-h.at
 	reports := make(chan VerifyReport, 1)

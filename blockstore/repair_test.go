@@ -3,7 +3,6 @@ package blockstore
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -32,11 +31,8 @@ func requireGood(t *testing.T, s *Store, image string) {
 // wrong that is good in the image.
 func TestRepairWritesWhatHasTheRightChecksum(t *testing.T) {
 	onRottenDisks(t, func(t *testing.T, disk rottenDisk) {
-		s := openStore(t, filepath.Join(disk.dir, "blocks"))
 		data := randomBytes(3*RegionSize + 512)
-		importBytes(t, s, "img", data)
-		_, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Image: "img"})
-		require.NoError(t, err)
+		s := disk.store(t, data)
 		disk.rot(data[RegionSize+7*BlockSize:][:BlockSize])
 		disk.rot(data[2*RegionSize+9*BlockSize:][:BlockSize])
 		source := bytes.Clone(data)

@@ -142,11 +142,7 @@ func TestScrubFindsWhatIsGone(t *testing.T) {
 // TestScrubGoesOnAfterAKill from where its file says that it was.
 func TestScrubGoesOnAfterAKill(t *testing.T) {
 	dir := t.TempDir()
-	h := newHeldPacer(1000)
-	o := testOptions()
-	o.pacer = h.pacer
-	s, err := Open(dir, o)
-	require.NoError(t, err)
+	s, h := openHeld(t, dir, 1000)
 	data := make([]byte, 12*RegionSize)
 	for i := range 12 {
 		copy(data[i*RegionSize:], block(byte(i+1)))
@@ -155,7 +151,7 @@ func TestScrubGoesOnAfterAKill(t *testing.T) {
 	changeByte(t, layerFile(t, s, "img"), 2*RegionSize+1)
 	h.let.Store(6)
 	s.scrub.saveEvery = BlockSize
-	_, err = s.StartScrub(ctx)
+	_, err := s.StartScrub(ctx)
 	require.NoError(t, err)
 	<-h.at
 	_, err = s.StartScrub(ctx)
@@ -166,11 +162,7 @@ func TestScrubGoesOnAfterAKill(t *testing.T) {
 	s.kill()
 	require.NoError(t, os.WriteFile(file, then, 0o600)) // nobody wrote it at the end
 
-	h = newHeldPacer(1000)
-	o.pacer = h.pacer
-	s, err = Open(dir, o)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close() })
+	s, h = openHeld(t, dir, 1000)
 	r := scrubEnds(t, s)
 	require.Equal(t, ScrubDone, r.State)
 	require.EqualValues(t, 12*BlockSize, r.Done)
@@ -182,12 +174,8 @@ func TestScrubGoesOnAfterAKill(t *testing.T) {
 
 func TestScrubIsCancelled(t *testing.T) {
 	dir := t.TempDir()
-	h := newHeldPacer(1000)
-	o := testOptions()
-	o.pacer = h.pacer
-	s, err := Open(dir, o)
-	require.NoError(t, err)
-	_, err = s.CancelScrub(ctx)
+	s, h := openHeld(t, dir, 1000)
+	_, err := s.CancelScrub(ctx)
 	require.ErrorIs(t, err, ErrNotFound)
 	importBytes(t, s, "img", randomBytes(3*RegionSize))
 	h.let.Store(1)
@@ -278,15 +266,22 @@ func (r rottenDisk) rot(content []byte) {
 	require.NoError(r.t, errors.Join(err, f.Sync()))
 }
 
+// store makes a store on the disk, with an image "img" of data and a volume "v" on it.
+func (r rottenDisk) store(t *testing.T, data []byte) *Store {
+	t.Helper()
+	s := openStore(t, filepath.Join(r.dir, "blocks"))
+	importBytes(t, s, "img", data)
+	_, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Image: "img"})
+	require.NoError(t, err)
+	return s
+}
+
 // TestRotUnderThePageCache: the disk has lost a byte, and memory has not. A
 // verification and a scrub find it nevertheless.
 func TestRotUnderThePageCache(t *testing.T) {
 	onRottenDisks(t, func(t *testing.T, disk rottenDisk) {
-		s := openStore(t, filepath.Join(disk.dir, "blocks"))
 		data := randomBytes(2*RegionSize + 512)
-		importBytes(t, s, "img", data)
-		_, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Image: "img"})
-		require.NoError(t, err)
+		s := disk.store(t, data)
 		require.True(t, bytes.Equal(data, imageBytes(t, s, "img")))
 		disk.rot(data[RegionSize+7*BlockSize:][:BlockSize])
 		require.True(t, bytes.Equal(data, imageBytes(t, s, "img")), "the page cache has the good bytes")
@@ -352,11 +347,7 @@ func TestScrubGoesOnAfterDamagedMetadata(t *testing.T) {
 
 // TestScrubLetsADeletedImageGo: it reads no more of it, and holds it no longer.
 func TestScrubLetsADeletedImageGo(t *testing.T) {
-	h := newHeldPacer(1000)
-	o := testOptions()
-	o.pacer = h.pacer
-	s, err := Open(t.TempDir(), o)
-	require.NoError(t, err)
+	s, h := openHeld(t, t.TempDir(), 1000)
 	defer finish(t, s)
 	data := make([]byte, 12*RegionSize)
 	for i := range 12 {
@@ -364,7 +355,7 @@ func TestScrubLetsADeletedImageGo(t *testing.T) {
 	}
 	importBytes(t, s, "img", data)
 	h.let.Store(1)
-	_, err = s.StartScrub(ctx)
+	_, err := s.StartScrub(ctx)
 	require.NoError(t, err)
 	<-h.at
 	require.NoError(t, s.DeleteImage(ctx, "img", ""))
