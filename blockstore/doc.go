@@ -79,7 +79,7 @@
 //	instant.go                   the metadata at one instant, of a store in service:
 //	checklive.go dumplive.go     to check it, and to dump it
 //	reclaim.go absorb.go         giving back what nothing needs
-//	reclaimorder.go              and what of it first
+//	reclaimorder.go freestep.go  and what of it first, and how much at a time
 //	pacer.go                     one budget for I/O in the background
 //	digest.go keeper.go          checksums and content ids, also of captures
 //	verify.go direct.go          reading past the page cache, and comparing

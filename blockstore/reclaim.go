@@ -28,12 +28,6 @@ type reclaimer struct {
 }
 
 const (
-	// A step of freeing a file is a range, in bytes, that takes no more than
-	// stepTime: neighbours' flushes wait for it.
-	firstStep    = 64 << 20
-	smallestStep = 1 << 20
-	largestStep  = 64 << 30
-	stepTime     = 10 * time.Millisecond
 	// stepPause is the least pause between steps, for others' flushes.
 	stepPause = time.Millisecond
 	// reclaimEvery is how often the reclaimer looks for itself: for retired
@@ -241,9 +235,9 @@ func (r *reclaimer) freeFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	step := int64(firstStep)
+	step := newFreeStep()
 	for off := int64(0); ; {
-		start, end, err := f.NextData(off)
+		start, end, err := step.next(f, off)
 		if err == io.EOF {
 			break
 		}
@@ -251,22 +245,15 @@ func (r *reclaimer) freeFile(path string) error {
 			return err
 		}
 		began := time.Now()
-		if err := f.Punch(start, min(step, segmentSize-start)); err != nil {
+		if err := f.Punch(start, end-start); err != nil {
 			return err
 		}
 		took := time.Since(began)
+		step.took(took)
 		if err := r.pauseFor(took); err != nil {
 			return err
 		}
-		off = start + step
-		switch { // how much a range holds only its punch tells, unless it is one extent
-		case took > stepTime:
-			step = max(step/2, smallestStep)
-		case took < stepTime/2 && end-start >= step:
-			step = min(step*2, largestStep)
-		case took < stepTime/2:
-			step = min(step*2, firstStep)
-		}
+		off = end
 	}
 	return r.s.fs.Remove(path)
 }
