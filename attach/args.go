@@ -2,7 +2,9 @@ package attach
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +31,7 @@ const Usage = `attach [FLAGS] DEVICE --server HOST[:PORT]|unix:PATH --export NAM
 attach [FLAGS] HOST [PORT] DEVICE -N NAME        as nbd-client; its flags
    -swap, -persist, -systemd-mark and -nofork are accepted
 
+  --export-file FILE  the export's name, where it is a secret: the file may go then
   --connections N     sockets that share the load (4)
   --timeout TIME      an answer that takes longer means a dead connection (10s);
                       it grows up to 45s while the server is there but late
@@ -50,7 +53,7 @@ type parsed struct {
 
 // aliases are the flags by each of their names, nbd-client's among them.
 var aliases = map[string]string{
-	"server": "server", "export": "export", "N": "export", "name": "export",
+	"server": "server", "export-file": "export-file", "export": "export", "N": "export", "name": "export",
 	"connections": "connections", "C": "connections", "timeout": "timeout", "t": "timeout",
 	"dead": "dead", "read-ahead": "read-ahead", "max-request": "max-request",
 	"b": "block-size", "block-size": "block-size",
@@ -61,7 +64,7 @@ var aliases = map[string]string{
 }
 
 // needsValue are the flags that have one.
-var needsValue = map[string]bool{"server": true, "export": true, "connections": true, "timeout": true, "dead": true,
+var needsValue = map[string]bool{"server": true, "export": true, "export-file": true, "connections": true, "timeout": true, "dead": true,
 	"read-ahead": true, "max-request": true, "block-size": true}
 
 // parse reads the arguments of attach, in goldstream's form or in nbd-client's.
@@ -98,6 +101,8 @@ func (p *parsed) set(flag, value string) (err error) {
 		p.server = value
 	case "export":
 		p.Export = value
+	case "export-file":
+		p.Export, err = readExport(value)
 	case "connections":
 		p.Connections, err = number(value, 1, 16)
 	case "timeout":
@@ -118,6 +123,25 @@ func (p *parsed) set(flag, value string) (err error) {
 		err = fmt.Errorf("the kernel's NBD client has no TLS: use a listener without, on a network of the servers alone")
 	}
 	return err
+}
+
+// readExport reads a name that shall not stand in the list of processes.
+func readExport(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	const most = 4096 // of a name: proto, "Terminology and conventions"
+	p, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return "", err
+	}
+	name := strings.TrimSuffix(string(p), "\n")
+	if name == "" || len(name) > most {
+		return "", fmt.Errorf("%s has no export name of 1 to %d bytes", file, most)
+	}
+	return name, nil
 }
 
 func number(s string, least, most int) (int, error) {

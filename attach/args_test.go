@@ -1,6 +1,9 @@
 package attach
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,5 +73,19 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		_, err := parse(args)
 		require.ErrorContains(t, err, want, "%v", args)
+	}
+}
+
+// TestExportFile keeps a secret name out of the arguments.
+func TestExportFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("secret\n"), 0o600))
+	p, err := parse([]string{"/dev/nbd0", "--server", "h", "--export-file", file})
+	require.NoError(t, err)
+	require.Equal(t, "secret", p.Export)
+	for _, text := range []string{"", "\n", strings.Repeat("x", 4097)} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		_, err = parse([]string{"/dev/nbd0", "--server", "h", "--export-file", file})
+		require.ErrorContains(t, err, "has no export name")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"goldstream/blockstore"
 	"goldstream/lifecycle/rules"
 	"goldstream/nbd"
+	"goldstream/netboot"
 )
 
 // Options of a Daemon. The zero value works.
@@ -47,6 +48,9 @@ type Options struct {
 	Grace time.Duration
 	// failpoint is called at each place of a change where a kill is worth a test.
 	failpoint func(name string)
+	// Guest is the path of goldstream-guest, which goes into initrds of servers.
+	// Default: beside this program, then in PATH.
+	Guest string
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
@@ -83,6 +87,8 @@ type Daemon struct {
 	tokens  *tokens
 	exports *exports
 	views   *views
+	boots   *bootRecords
+	booting atomic.Pointer[netboot.Handler] // while it is served
 	started time.Time
 
 	imports, conversions slots
@@ -119,6 +125,9 @@ func Open(dir string, o Options) (*Daemon, error) {
 	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err != nil {
 		return nil, errors.Join(fmt.Errorf("export tokens: %w", err), store.Close())
 	}
+	if d.boots, err = openBootRecords(d.bootDir("servers"), d.log); err != nil {
+		return nil, errors.Join(fmt.Errorf("boot records: %w", err), store.Close())
+	}
 	if o.ReadOnly {
 		return d, nil
 	}
@@ -136,6 +145,9 @@ func (d *Daemon) tidy() error {
 	}
 	if err := d.forgetGone(context.Background()); err != nil {
 		return fmt.Errorf("export tokens: %w", err)
+	}
+	if err := d.sweepBootFiles(); err != nil {
+		return fmt.Errorf("boot files: %w", err)
 	}
 	if err := d.views.forget(context.Background()); err != nil {
 		return fmt.Errorf("snapshots of mounts: %w", err)

@@ -60,7 +60,7 @@ func nameOf(ctx context.Context, store *blockstore.Store, t token) (name string,
 // forgetGone removes the tokens of volumes that are gone for good. Nothing
 // else may use the store yet.
 func (d *Daemon) forgetGone(ctx context.Context) error {
-	if len(d.tokens.list()) == 0 {
+	if len(d.tokens.list()) == 0 && len(d.boots.list()) == 0 {
 		return nil
 	}
 	volumes, err := d.store.Volumes(ctx)
@@ -78,7 +78,12 @@ func (d *Daemon) forgetGone(ctx context.Context) error {
 	for _, v := range retired {
 		live[v.ID] = true
 	}
-	return d.tokens.removeOf(func(t token) bool { return !live[t.VolumeID] })
+	for _, r := range d.boots.list() {
+		if !live[r.VolumeID] {
+			err = errors.Join(err, d.boots.remove(r.VolumeID))
+		}
+	}
+	return errors.Join(err, d.tokens.removeOf(func(t token) bool { return !live[t.VolumeID] }))
 }
 
 // CreateToken makes a token for a volume.

@@ -23,6 +23,8 @@ const cleanupTimeout = 5 * time.Second
 // RunConfig says what Run serves.
 type RunConfig struct {
 	NBD []Listener
+	// Boot are addresses, host:port, where servers get their boots by HTTP.
+	Boot []string
 	// Ready is called once everything is served, with the URIs of the NBD
 	// listeners.
 	Ready func(uris []string)
@@ -41,6 +43,7 @@ type running struct {
 	uris  []string
 	ends  chan error // one from each NBD listener
 	api   *apiServer
+	boot  bootServer
 }
 
 // Run serves until ctx ends, then drains. The store stays open: Close it after.
@@ -50,6 +53,10 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 		r.force = context.Background()
 	}
 	if err := r.listen(c.NBD); err != nil {
+		return err
+	}
+	if err := r.listenBoot(c.Boot); err != nil {
+		r.closeListeners()
 		return err
 	}
 	sock, removeSocket, err := d.listenAPI()
@@ -70,7 +77,7 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	if _, _, err := d.life(ctx); err != nil && !d.opts.ReadOnly {
 		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)
 	}
-	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "pid", os.Getpid())
+	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "boot", r.boot.addresses(), "pid", os.Getpid())
 	notify("READY=1")
 	if c.Ready != nil {
 		c.Ready(r.uris)
@@ -139,6 +146,7 @@ func (r *running) options(mode string, exposed bool) (o nbd.ListenerOptions, err
 }
 
 func (r *running) closeListeners() {
+	r.boot.close()
 	for _, ln := range r.lns {
 		ln.Close()
 	}
@@ -153,6 +161,7 @@ func (r *running) serve(sock net.Listener) {
 		go func() { r.ends <- r.nbd.ServeListener(context.Background(), ln, r.how[i]) }()
 	}
 	r.api = r.d.serveAPI(sock, r.uris, r.nbd, fence(e, r.nbd))
+	r.serveBoot()
 }
 
 // wait returns when ctx ends, or earlier with the error of a listener that
@@ -174,6 +183,7 @@ func (r *running) drain() error {
 	start := time.Now()
 	r.d.log.Info("stopping")
 	ctx, cancel := r.timeout()
+	bootErr := r.boot.drain(ctx)
 	if err := r.nbd.Shutdown(ctx); err != nil {
 		r.d.log.Warn("NBD connections are cut off", slog.Any("error", err))
 		r.d.store.EndStalls() // flushes may wait for space
@@ -187,7 +197,7 @@ func (r *running) drain() error {
 	tasksErr := r.d.endTasks()
 	ctx, cancel = r.timeout()
 	defer cancel()
-	err := errors.Join(tasksErr, r.api.drain(ctx))
+	err := errors.Join(bootErr, tasksErr, r.api.drain(ctx))
 	r.d.log.Info("stopped", "took", time.Since(start).Round(time.Millisecond))
 	return err
 }

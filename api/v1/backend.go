@@ -15,6 +15,7 @@ type Backend interface {
 	SnapshotBackend
 	RetiredBackend
 	TokenBackend
+	BootBackend
 	LossBackend
 	StoreBackend
 	TaskBackend

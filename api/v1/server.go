@@ -56,6 +56,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeSnapshots(mux)
 	s.routeRetired(mux)
 	s.routeTokens(mux)
+	s.routeBoot(mux)
 	s.routeLoss(mux)
 	s.routeStore(mux)
 	s.routeTasks(mux)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goldstream/attach"
+	"goldstream/netboot/initramfs"
 	"goldstream/personalize/sandbox/guest"
 )
 
@@ -44,12 +45,14 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
-		_, err := fmt.Fprint(stdout, attach.Usage, "\ndetach DEVICE\n")
+		_, err := fmt.Fprint(stdout, attach.Usage, "\ndetach DEVICE\nnetboot    in an initramfs: attach the volume that came with it\n")
 		return err
 	}
 	switch args[0] {
 	case "attach":
 		return attach.Main(ctx, []string{"attach"}, args[1:], stdout, stderr)
+	case "netboot":
+		return initramfs.Run(ctx, stderr)
 	case "detach":
 		if len(args) != 2 {
 			return fmt.Errorf("detach: say which device, one /dev/nbdN (%w)", attach.ErrUsage)

@@ -13,6 +13,7 @@ func attachFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "server", Usage: "`ADDR`ess of the NBD server, host, host:port or unix:PATH"},
 		&cli.StringFlag{Name: "export", Usage: "`NAME` of the export"},
+		&cli.StringFlag{Name: "export-file", Usage: "`FILE` that has the name of the export, where that is a secret"},
 		&cli.StringFlag{Name: "connections", Usage: "`NUMBER` of sockets that share the load", DefaultText: "4"},
 		&cli.StringFlag{Name: "timeout", Usage: "`TIME` after which a connection is dead that owes an answer", DefaultText: "10s"},
 		&cli.StringFlag{Name: "dead", Usage: "`TIME` that requests wait for the server to come back before they fail", DefaultText: "24h"},

@@ -28,6 +28,8 @@ func serveCommand() *cli.Command {
 				Name: "nbd", Usage: "`ADDR`ess to serve NBD on, host:port or unix:PATH, and ,tls=off, on or required (default: on, but off on loopback and Unix sockets); may be repeated",
 				Value: cli.NewStringSlice("127.0.0.1:10809"),
 			},
+			&cli.StringSliceFlag{Name: "boot", Usage: "`ADDR`ess, host:port, where servers get their boots by HTTP (docs/netboot.md); may be repeated"},
+			&cli.StringFlag{Name: "guest", Usage: "`PATH` of goldstream-guest, which goes into their initrds", DefaultText: "beside goldstream"},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
@@ -90,12 +92,13 @@ func serve(c *cli.Context) (err error) {
 		SlowRequest:  c.Duration("slow-request"),
 		Store:        store,
 		ReadOnly:     c.Bool("read-only"),
+		Guest:        c.String("guest"),
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Force: force, Ready: func(uris []string) {
+	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Boot: c.StringSlice("boot"), Force: force, Ready: func(uris []string) {
 		if c.Bool("json") {
 			_ = json.NewEncoder(c.App.Writer).Encode(readiness{programVersion(), uris})
 			return
