@@ -38,7 +38,7 @@ func TestPublished(t *testing.T) {
 	disks := map[string]string{}
 	for _, file := range files {
 		for _, p := range readBundle(t, file) {
-			for _, layout := range layoutsFor(filepath.Base(file), p) {
+			for _, layout := range layoutsFor(p) {
 				if disks[layout] == "" {
 					disks[layout] = published(t, layout)
 				}
@@ -145,6 +145,9 @@ func (p publishedPlan) values() attribute.Inputs {
 		switch d.Type {
 		case attribute.NIC:
 			give(d.Name+".mac", attribute.NIC, fmt.Sprintf("52:54:00:00:00:%02x", n))
+			if strings.Contains(strings.ReplaceAll(d.Constraints.String(), " ", ""), `"ipv4static":false`) {
+				continue
+			}
 			give(d.Name+".ipaddress", attribute.NIC, fmt.Sprintf("192.0.2.%d", n))
 			for member, text := range map[string]string{"netmask": "255.255.255.0", "gateway": "192.0.2.1", "dns1": "192.0.2.2", "dns2": "192.0.2.3", "domain": "example.com"} {
 				give(d.Name+"."+member, attribute.NIC, text)
@@ -162,16 +165,24 @@ func (p publishedPlan) values() attribute.Inputs {
 	return in
 }
 
-func layoutsFor(bundle string, p publishedPlan) []string {
+// layoutsFor tells the disks that a plan is for, by what it mounts.
+func layoutsFor(p publishedPlan) []string {
+	var text strings.Builder
+	for _, s := range p.steps {
+		text.WriteString(s.Script.Content + "\n")
+	}
+	mounts := func(device string) bool { return strings.Contains(text.String(), "\nmount "+device) }
 	switch {
-	case strings.Contains(bundle, "EFI"):
-		return []string{"efi"}
 	case strings.Contains(p.name, "Xen"):
 		return []string{"xen"}
-	case strings.Contains(bundle, "MultiDistro") || strings.Contains(bundle, "Xen"):
+	case strings.Contains(text.String(), "\ninspect-os"):
 		return []string{"ext4", "xfs", "lvm"}
+	case mounts("/dev/rhel/"), mounts("/dev/@"):
+		return []string{"lvm"}
+	case mounts("/dev/sda3"):
+		return []string{"ext4", "xfs"}
 	}
-	return []string{"lvm"}
+	return []string{"efi"}
 }
 
 // published makes a disk of a layout that published plans expect.
@@ -189,7 +200,7 @@ func published(t *testing.T, layout string) string {
 		require.NoError(t, os.MkdirAll(filepath.Dir(full), 0o755))
 		require.NoError(t, os.WriteFile(full, []byte(text), 0o755))
 	}
-	for _, name := range []string{"boot/EFI/BOOT", "boot/EFI/centos", "boot/EFI/xenserver", "boot/efi/EFI/centos", "boot/efi/EFI/BOOT", "boot/efi/EFI/xenserver", "var/mail", "var/spool/mail", "home", "opt", "etc/firstboot.d/data"} {
+	for _, name := range []string{"boot/EFI/BOOT", "boot/EFI/centos", "boot/EFI/xenserver", "boot/efi/EFI/centos", "boot/efi/EFI/BOOT", "boot/efi/EFI/xenserver", "var/mail", "var/spool/mail", "home", "opt", "etc/firstboot.d/data", "etc/init.d"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, name), 0o755))
 		if base := filepath.Base(name); base == "centos" || base == "xenserver" {
 			require.NoError(t, os.WriteFile(filepath.Join(root, name, "grubx64.efi"), []byte("x"), 0o644))
