@@ -147,7 +147,7 @@ func (v *volume) takeLocked() (*dirtySet, error) {
 	d := &dirtySet{top: t, pins: pins, regions: t.takeDirty()}
 	t.takeUnsynced()
 	d.seq, d.head = v.ring.mark()
-	d.entries, _ = v.ring.pending()
+	d.entries = v.ring.pending()
 	for _, p := range d.regions {
 		p.take()
 	}

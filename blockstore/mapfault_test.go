@@ -97,7 +97,7 @@ func TestAnIntentAllocatesNothing(t *testing.T) {
 	m, err := osFS{}.Map(filepath.Join(t.TempDir(), "ring"), ringSize)
 	require.NoError(t, err)
 	r := &ring{m: m, b: m.Bytes()}
-	require.NoError(t, r.reset())
+	require.NoError(t, r.begin())
 	data := block(1)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		if ok, err := r.append(intentData, 1, 0, 1, data); !ok || err != nil {
@@ -111,7 +111,7 @@ func BenchmarkIntent(b *testing.B) {
 	m, err := osFS{}.Map(filepath.Join(b.TempDir(), "ring"), ringSize)
 	require.NoError(b, err)
 	r := &ring{m: m, b: m.Bytes()}
-	require.NoError(b, r.reset())
+	require.NoError(b, r.begin())
 	data := block(1)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -154,7 +154,7 @@ func (m ringInMemory) Close() error  { return nil }
 func newRing() *ring {
 	r := &ring{m: ringInMemory(make([]byte, ringSize))}
 	r.b = r.m.Bytes()
-	_ = r.reset()
+	_ = r.begin()
 	return r
 }
 
@@ -195,7 +195,7 @@ func TestRingIsFullNotOverrun(t *testing.T) {
 	r := newRing()
 	data := bytes.Repeat([]byte{1}, maxIntent<<blockShift)
 	committed := uint64(0)
-	for range 300 {
+	for range 4000 {
 		n := 1 + rng.IntN(maxIntent)
 		kind, content := byte(intentData), data
 		if rng.IntN(3) == 0 {

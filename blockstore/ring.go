@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 // The intent ring of a volume says which blocks are about to change in its
@@ -21,7 +23,7 @@ import (
 // file has the checksum that the entry gives, else the next older entry is
 // asked; if none holds, the committed state stands (recover.go).
 //
-//	offset 0   magic "gsring01", key 8 bytes (random)
+//	offset 0   magic "gsring02", key 8 bytes (random)
 //	from 16    "failed" once a sync of the volume has failed
 //	from 64    entries, at multiples of 8, never around the end:
 //	           0  crc32c over the rest of the entry and the key
@@ -34,13 +36,20 @@ import (
 //	           32 data entries only: crc32c of each block, 4 bytes each
 //
 // Entries are found by their checksum, wherever they begin: the key keeps a
-// client from writing data whose checksums look like an entry.
+// client from writing data whose checksums look like an entry. The ring is large
+// enough for the first writes of some 13,000 blocks, which no disk syncs faster
+// than they come. A volume that commits in time uses its first pages only, for
+// an empty ring begins anew. Rings "gsring01", of 64 KiB, are still read.
 const (
-	ringSize   = 64 << 10
+	ringSize   = 512 << 10
 	ringStart  = 64
 	ringSpace  = ringSize - ringStart
-	ringMagic  = "gsring01"
+	ringMagic  = "gsring02"
 	ringFailed = "failed"
+
+	oldRingSize  = 64 << 10
+	oldRingMagic = "gsring01"
+
 	entryHead  = 32
 	entryBlock = 4
 
@@ -64,6 +73,8 @@ type ring struct {
 	key    uint32 // seeds the entries' checksums
 	failed bool   // a sync has failed, as an earlier process noted
 
+	half atomic.Bool // more than half of it waits for a commit
+
 	mu   sync.Mutex
 	seq  uint64 // of the last entry
 	head uint64 // where the next entry goes, counted on and on
@@ -72,12 +83,15 @@ type ring struct {
 
 // makeRing makes an empty ring, whatever stands at path. Entries go on after seq.
 func makeRing(fs hostFS, path string, seq uint64) (*ring, error) {
+	if err := fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
 	m, err := fs.Map(path, ringSize)
 	if err != nil {
 		return nil, err
 	}
 	r := &ring{m: m, b: m.Bytes(), seq: seq}
-	if err := r.reset(); err != nil {
+	if err := r.begin(); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return r, nil
@@ -86,20 +100,30 @@ func makeRing(fs hostFS, path string, seq uint64) (*ring, error) {
 // openRing maps a ring to read what it holds. Errors: os.ErrNotExist,
 // ErrCorrupt (it is no ring).
 func openRing(fs hostFS, path string) (*ring, error) {
-	m, err := fs.MapExisting(path, ringSize)
+	r, err := openRingOf(fs, path, ringSize, ringMagic)
+	if errors.Is(err, ErrCorrupt) {
+		if old, oldErr := openRingOf(fs, path, oldRingSize, oldRingMagic); oldErr == nil {
+			return old, nil
+		}
+	}
+	return r, err
+}
+
+func openRingOf(fs hostFS, path string, size int, magic string) (*ring, error) {
+	m, err := fs.MapExisting(path, size)
 	if err != nil {
 		return nil, err
 	}
 	r := &ring{m: m, b: m.Bytes()}
-	if err := r.readHead(path); err != nil {
+	if err := r.readHead(path, magic); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return r, nil
 }
 
-func (r *ring) readHead(path string) (err error) {
+func (r *ring) readHead(path, magic string) (err error) {
 	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
-	if string(r.b[:8]) != ringMagic {
+	if string(r.b[:8]) != magic {
 		return errf(ErrCorrupt, "%s is no intent ring", path)
 	}
 	r.key = crc32.Checksum(r.b[8:16], castagnoli)
@@ -115,14 +139,12 @@ func (r *ring) noteFailed() (err error) {
 	return nil
 }
 
-// reset empties the ring and gives it a new key.
-func (r *ring) reset() (err error) {
+// begin makes a ring of zeros, which it does not touch.
+func (r *ring) begin() (err error) {
 	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
-	clear(r.b)
 	_, _ = rand.Read(r.b[8:16])
 	copy(r.b, ringMagic)
 	r.key = crc32.Checksum(r.b[8:16], castagnoli)
-	r.head, r.tail = 0, 0
 	return nil
 }
 
@@ -154,6 +176,7 @@ func (r *ring) append(kind byte, version uint32, block int64, blocks int, data [
 	r.head += uint64(skip)
 	e := r.b[ringStart+int(r.head%ringSpace):][:size]
 	r.head += uint64(size)
+	r.half.Store(r.head-r.tail > ringSpace/2)
 	r.seq++
 	clear(e[:8]) // an entry cut short by a kill is none
 	e[6] = kind
@@ -179,19 +202,23 @@ func (r *ring) mark() (seq, head uint64) {
 	return r.seq, r.head
 }
 
-// pending tells whether entries wait for a commit, and whether the ring is
-// three quarters full.
-func (r *ring) pending() (any, much bool) {
+// pending tells whether entries wait for a commit.
+func (r *ring) pending() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.head != r.tail, r.head-r.tail > ringSpace*3/4
+	return r.head != r.tail
 }
 
-// committed gives back the room of all entries before head.
+// committed gives back the room of all entries before head. What is older than
+// the last committed entry is passed over by whoever reads the ring, so an
+// empty one may begin anew.
 func (r *ring) committed(head uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tail = head
+	if r.tail = head; r.head == head {
+		r.head, r.tail = 0, 0
+	}
+	r.half.Store(r.head-r.tail > ringSpace/2)
 }
 
 // intent is an entry as read back.

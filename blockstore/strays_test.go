@@ -100,7 +100,7 @@ func TestFilesOfSealedLayersAreOpenedReadOnly(t *testing.T) {
 
 func TestRecoveryOfAFullRingOfZeros(t *testing.T) {
 	s, d, dir := hooked(t, &hookedFS{})
-	_, err := s.GrowVolume(ctx, "v", 64<<30)
+	_, err := s.GrowVolume(ctx, "v", 512<<30)
 	require.NoError(t, err)
 	require.NoError(t, d.WriteAt(ctx, block(1), 0, true))
 	n := int64(0)

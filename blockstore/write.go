@@ -189,7 +189,7 @@ func (v *volume) wrote(n int64) {
 	if v.written.Load() == 0 {
 		v.written.CompareAndSwap(0, time.Now().UnixNano())
 	}
-	if v.unsynced.Add(n) > v.s.o.CommitBytes && !v.kicked.Swap(true) {
+	if (v.unsynced.Add(n) > v.s.o.CommitBytes || v.ring.half.Load()) && !v.kicked.Load() && !v.kicked.Swap(true) {
 		go v.commitLater()
 	}
 	if !v.armed.Load() && !v.armed.Swap(true) {
