@@ -55,7 +55,8 @@
 //	snapshot.go rollback.go      snapshots, and back to them
 //	retire.go retention.go       deleted volumes that come back, old snapshots
 //	read.go write.go zero.go     the data's way
-//	borrow.go                    files lent to system calls that do not copy
+//	step.go                      what a kill leaves of a write that it cuts off
+//	borrow.go splice.go          files lent to system calls that do not copy
 //	space.go stall.go quota.go   room on the host's disk, and waiting for it
 //	ballast.go metafs.go         metadata on a full disk
 //	admit.go fullness.go         watermarks, and how full the store is

@@ -79,6 +79,7 @@ type conn struct {
 	readOnly   bool
 	contexts   contextSet // those that BLOCK_STATUS reports
 	readHeader int        // bytes before READ data
+	splicer    Splicer    // dev, if data can go to the socket without a copy; or nil
 
 	account *account
 	replies replyQueue
@@ -157,6 +158,9 @@ func (c *conn) begin() {
 	}
 	q := &c.replies
 	q.out.init(c.nc)
+	if q.out.raw != nil {
+		c.splicer, _ = c.dev.(Splicer)
+	}
 	q.pool, q.account = &c.srv.buffers, c.account
 	q.maxReqs = o.MaxInFlight
 	q.room = sync.NewCond(&q.mu)

@@ -32,7 +32,8 @@
 //
 // Each connection has one reader. It takes as many requests as one read of
 // the socket brought, answers cached READs itself (Device.TryReadAt straight
-// into the reply) and gives everything that might wait to workers. Replies
+// into the reply, or Splicer.TrySplice without a copy, where the data is long)
+// and gives everything that might wait to workers. Replies
 // meet in a queue; whoever finds nobody writing writes all of it with one
 // system call. There is no writer goroutine, no timer and, once pools are
 // warm, no allocation per request.

@@ -59,9 +59,14 @@ type wire struct {
 	net.Conn
 }
 
-func dialWire(t testing.TB, path string) *wire {
+// dialWire dials a Unix socket, or a host and port.
+func dialWire(t testing.TB, address string) *wire {
 	t.Helper()
-	nc, err := net.Dial("unix", path)
+	network := "tcp"
+	if filepath.IsAbs(address) {
+		network = "unix"
+	}
+	nc, err := net.Dial(network, address)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))

@@ -30,9 +30,11 @@ type output struct {
 	raw syscall.RawConn // nil if nc is no socket
 
 	// The call under way. They are fields so that step needs no closure.
-	vec     []unix.Iovec // what is left to write
+	segs    []segment    // not in vec yet
+	vec     []unix.Iovec // what is left to write of the segments up to the next pipe
 	store   []unix.Iovec // vec's memory
 	left    int          // bytes in vec
+	last    *segment     // the one that vec ends with, if its pipe follows
 	wait    bool
 	blocked bool
 	written int
@@ -56,8 +58,8 @@ func (o *output) write(segs []segment, wait bool) (int, error) {
 	if o.raw == nil {
 		return o.writePlain(segs, wait)
 	}
-	if len(o.vec) == 0 {
-		o.load(segs)
+	if len(o.vec) == 0 && o.last == nil {
+		o.segs = segs
 	}
 	o.wait, o.blocked, o.written, o.err = wait, false, 0, nil
 	err := o.raw.Write(o.step)
@@ -75,14 +77,19 @@ func (o *output) write(segs []segment, wait bool) (int, error) {
 	return o.written, nil
 }
 
-// load points the vector at the segments.
-func (o *output) load(segs []segment) {
+// load points the vector at segments, up to the first that has a pipe.
+func (o *output) load() {
 	o.store, o.left = o.store[:0], 0
-	for i := range segs {
-		o.left += segs[i].n
-		v := unix.Iovec{Base: &segs[i].buf.b[0]}
-		v.SetLen(segs[i].n)
+	for len(o.segs) > 0 && o.last == nil {
+		s := &o.segs[0]
+		o.segs = o.segs[1:]
+		o.left += s.n
+		v := unix.Iovec{Base: &s.buf.b[0]}
+		v.SetLen(s.n)
 		o.store = append(o.store, v)
+		if s.pipe != nil {
+			o.last = s
+		}
 	}
 	o.vec = o.store
 }
@@ -90,13 +97,19 @@ func (o *output) load(segs []segment) {
 // unload forgets the pointers, so that an idle connection holds no buffers.
 func (o *output) unload() {
 	clear(o.store)
-	o.vec = nil
+	o.vec, o.segs, o.last = nil, nil, nil
 }
 
 // writev is called by the poller each time the socket takes something. It
 // returns false to be called again.
 func (o *output) writev(fd uintptr) bool {
-	for len(o.vec) > 0 {
+	for {
+		if len(o.vec) == 0 && o.last == nil {
+			if len(o.segs) == 0 {
+				return true
+			}
+			o.load()
+		}
 		n, errno := o.writeOnce(fd)
 		switch errno {
 		case 0:
@@ -111,13 +124,22 @@ func (o *output) writev(fd uintptr) bool {
 			return true
 		}
 	}
-	return true
 }
 
-// writeOnce makes the system call. It cannot block, and with little to copy the
-// scheduler is not told of it: under load that would take the processor away
-// and have it handed back, at the cost of a short write each time.
+// writeOnce makes the system call: for memory, or, once that is written, for
+// the pipe after it. It cannot block, and with little to copy the scheduler is
+// not told of it: under load that would take the processor away and have it
+// handed back, at the cost of a short write each time.
 func (o *output) writeOnce(fd uintptr) (int, syscall.Errno) {
+	if len(o.vec) == 0 {
+		return o.last.pipe.send(fd, len(o.segs) > 0)
+	}
+	if o.last != nil { // the header is to travel with the data
+		msg := unix.Msghdr{Iov: &o.vec[0]}
+		msg.SetIovlen(len(o.vec))
+		n, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&msg)), unix.MSG_MORE|unix.MSG_NOSIGNAL)
+		return int(n), errno
+	}
 	if o.left <= maxUntold {
 		n, _, errno := syscall.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&o.vec[0])), uintptr(len(o.vec)))
 		return int(n), errno
@@ -126,8 +148,14 @@ func (o *output) writeOnce(fd uintptr) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-// advance drops n written bytes from the vector.
+// advance drops n written bytes from the vector, or from the pipe.
 func (o *output) advance(n int) {
+	if len(o.vec) == 0 {
+		if o.last.pipe.held -= n; o.last.pipe.held == 0 {
+			o.last = nil
+		}
+		return
+	}
 	o.left -= n
 	for n > 0 {
 		v := &o.vec[0]

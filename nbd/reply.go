@@ -30,6 +30,15 @@ type segment struct {
 	n    int   // bytes of buf to write
 	reqs int   // requests that this answers
 	cost int64 // what buf was charged with
+	pipe *pipe // has the data that follows buf; or nil
+}
+
+// size is how many bytes are to be written.
+func (s *segment) size() int {
+	if s.pipe != nil {
+		return s.n + s.pipe.held
+	}
+	return s.n
 }
 
 // replyQueue holds the replies of one connection.
@@ -193,7 +202,7 @@ func (q *replyQueue) take() bool {
 	q.mu.Lock()
 	n, size := 0, 0
 	for n < len(q.mu.segs) && n < maxVector && size < maxPerWrite {
-		size += q.mu.segs[n].n
+		size += q.mu.segs[n].size()
 		n++
 	}
 	q.taken = append(q.taken[:0], q.mu.segs[:n]...)
@@ -235,6 +244,7 @@ func (q *replyQueue) letGo() {
 		reqs += s.reqs
 		cost += s.cost
 		s.buf.release()
+		s.pipe.release()
 		*s = segment{}
 	}
 	q.taken = q.taken[:0]

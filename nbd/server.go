@@ -17,6 +17,7 @@ type Server struct {
 	o       Options
 	exports Exports
 	buffers bufferPool
+	pipes   *pipePool
 	budget  *byteBudget
 	listing chan struct{} // one for each list of exports in the making
 	slots   chan struct{} // one for each device call that may wait
@@ -57,7 +58,7 @@ type listener struct {
 // NewServer returns a server of what exports finds. Shutdown or Close ends it.
 func NewServer(exports Exports, o Options) *Server {
 	o = o.withDefaults()
-	s := &Server{o: o, exports: exports, finishTimeout: finishTimeout, made: time.Now()}
+	s := &Server{o: o, exports: exports, pipes: newPipePool(), finishTimeout: finishTimeout, made: time.Now()}
 	s.budget = &byteBudget{max: o.MaxBytes}
 	s.listing = make(chan struct{}, listsAtOnce)
 	s.slots = make(chan struct{}, o.IOWorkers)

@@ -43,6 +43,7 @@ func (s *Server) Close() error {
 func (s *Server) wait() {
 	s.wg.Wait()
 	s.crew.wg.Wait()
+	s.pipes.close()
 }
 
 // stop closes the listeners and returns the connections, which are now the

@@ -175,6 +175,9 @@ func (c *conn) takeRead(r request) error {
 		return nil
 	}
 	cost := costOf(n)
+	if c.splicer != nil && n >= minSplice && n <= maxInline && c.readSpliced(r) {
+		return nil
+	}
 	if n <= maxInline {
 		if ok, err := c.readInline(r); ok || err != nil {
 			return err
