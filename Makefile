@@ -47,9 +47,10 @@ test-fast: check-go ## the short tests, without the race detector
 test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux; as root); 3 minutes
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestKernel ./cmd/goldstream-guest
 
-test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, and disks damaged at random; 5 minutes
+test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, disks damaged at random, deployments that are killed or fail; 10 minutes
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged|Script' ./personalize/sandbox
 	$(GO) test -count=1 -timeout 10m -v ./personalize/runner
+	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'TestDeploy' ./daemon
 
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore

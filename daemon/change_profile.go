@@ -259,7 +259,7 @@ func (ch *change) prepareVolume(c rules.Case, p *model.ServerProfile) error {
 		return err
 	}
 	name := volumeName(p.Name, ch.newVolume)
-	if ch.work.deployInput, err = d.input(name); err != nil {
+	if ch.work.deployInput, err = ch.b.input(d, requestFor(d, p), name); err != nil {
 		return err
 	}
 	ch.work.New = &newVolume{

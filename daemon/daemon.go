@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"goldstream/blockstore"
+	"goldstream/fuse"
 	"goldstream/lifecycle/rules"
 	"goldstream/nbd"
 	"goldstream/netboot"
+	"goldstream/personalize/sandbox"
 )
 
 // Options of a Daemon. The zero value works.
@@ -35,6 +37,12 @@ type Options struct {
 	// Conversions bounds how many of them run a converter; each may take up to
 	// 1 GiB of memory. Default 4.
 	Conversions int
+	// Sandbox says where the parts of sandboxes are; its Dir defaults to
+	// DATA/sandbox.
+	Sandbox sandbox.Options
+	// Sandboxes is how many are kept booted, and how many deployments with steps
+	// run at once; each takes 30 MB, and up to 220 MB at work. Default 2.
+	Sandboxes int
 	// Store tunes the block store; its Logger is the daemon's.
 	Store blockstore.Options
 	// ReadOnly opens a store, which must exist, for reading only, and changes
@@ -54,6 +62,11 @@ type Options struct {
 	// MustExist refuses a data directory that holds no store instead of
 	// making one.
 	MustExist bool
+
+	// taskpoint is the same within the engine of tasks; openVolume comes between the
+	// store and a sandbox.
+	taskpoint  func(name string)
+	openVolume func(ctx context.Context, name string) (fuse.WritableDisk, error)
 }
 
 func (o Options) withDefaults() Options {
@@ -75,6 +88,9 @@ func (o Options) withDefaults() Options {
 	if o.Conversions == 0 {
 		o.Conversions = 4
 	}
+	if o.Sandboxes == 0 {
+		o.Sandboxes = 2
+	}
 	return o
 }
 
@@ -94,6 +110,8 @@ type Daemon struct {
 	imports, conversions slots
 	lifecycle            lifecycle
 	clients              atomic.Pointer[nbd.Server] // nil where none serves
+	cells                cells
+	holds                holds
 }
 
 // Open opens the data directory. The error wraps blockstore.ErrLocked where
@@ -122,6 +140,7 @@ func Open(dir string, o Options) (*Daemon, error) {
 	d := &Daemon{dir: dir, opts: o, log: o.Logger, store: store, started: time.Now(),
 		exports: newExports(store), views: newViews(store, o.Logger),
 		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}
+	d.cells.d = d
 	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err != nil {
 		return nil, errors.Join(fmt.Errorf("export tokens: %w", err), store.Close())
 	}
@@ -152,6 +171,9 @@ func (d *Daemon) tidy() error {
 	if err := d.views.forget(context.Background()); err != nil {
 		return fmt.Errorf("snapshots of mounts: %w", err)
 	}
+	if err := d.clearSlots(context.Background()); err != nil {
+		d.log.Warn("a slot for sandboxes of an earlier process is left", "error", err) // disks are served all the same
+	}
 	return nil
 }
 
@@ -163,8 +185,12 @@ func (d *Daemon) changeable() error {
 	return d.store.Changeable()
 }
 
-// Close ends tasks, closes the stores and lets go of the data directory.
-func (d *Daemon) Close() error { return errors.Join(d.endTasks(), d.store.Close()) }
+// Close ends tasks and sandboxes, closes the stores and lets go of the data directory.
+func (d *Daemon) Close() error {
+	err := d.endTasks()
+	d.cells.close() // after the tasks that use them
+	return errors.Join(err, d.store.Close())
+}
 
 // ErrNoData is the cause of an Open with MustExist of a directory without a
 // store; blockstore.ErrNotFound is one too.

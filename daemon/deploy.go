@@ -16,6 +16,7 @@ import (
 	"goldstream/lifecycle/task"
 	"goldstream/personalize"
 	"goldstream/personalize/attribute"
+	"goldstream/personalize/session"
 )
 
 const (
@@ -71,16 +72,16 @@ func readDeployment(r *store.Reader, plan *model.DeploymentPlan) (d deployment, 
 	return d, err
 }
 
-// compile checks the values and yields the program.
-func (d deployment) compile(req v1.DeployRequest) (*personalize.Plan, error) {
-	in := attribute.Inputs{
+// program is what the deployment runs, with the values that it was given.
+func (d deployment) program(req v1.DeployRequest) *program {
+	in := inputs{
 		Definitions: d.build.Attributes, Plan: d.plan.Values, Fixed: d.plan.Fixed, Profile: req.Values, ProfileName: req.Name,
 		System: map[string]string{},
 	}
 	if d.image == "" {
 		in.System[attribute.VolumeSize] = strconv.FormatInt(d.plan.Size>>20, 10)
 	}
-	return personalize.Compile(d.steps, in)
+	return &program{Steps: d.steps, Inputs: in}
 }
 
 // Preview checks a deployment and shows its program.
@@ -111,12 +112,11 @@ func (b *backend) prepare(ctx context.Context, req v1.DeployRequest) (d deployme
 	if d, err = b.deployment(ctx, req.Plan); err != nil {
 		return d, nil, err
 	}
-	plan, err = d.compile(req)
+	plan, err = d.program(req).compile()
 	return d, plan, err
 }
 
-// deployInput is the input of a task. It has no values yet: nothing that runs
-// takes any.
+// deployInput is the input of a task.
 type deployInput struct {
 	Plan  string
 	Name  string
@@ -124,6 +124,10 @@ type deployInput struct {
 	// ImageID is "" in tasks of versions that went by the name alone.
 	ImageID string `json:",omitempty"`
 	Size    int64
+	// Program is a sealed program; empty where there are no steps.
+	Program []byte `json:",omitempty"`
+	// Keep leaves a volume whose steps failed as it is.
+	Keep bool `json:",omitempty"`
 }
 
 // sameImage refuses an image that has the name of the one that is meant.
@@ -140,13 +144,18 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 	if err != nil {
 		return task.Info{}, err
 	}
-	in, err := d.input(req.Name)
-	if err != nil {
-		return task.Info{}, err
-	}
 	_, tasks, err := b.d.life(ctx)
 	if err != nil {
 		return task.Info{}, err
+	}
+	in, err := b.input(d, req, req.Name)
+	if err != nil {
+		return task.Info{}, err
+	}
+	if in.Keep = req.Keep; len(in.Program) > 0 {
+		if err := b.d.cells.ready(ctx); err != nil {
+			return task.Info{}, err
+		}
 	}
 	return tasks.Submit(ctx, task.Request{
 		Kind: deployKindName, Name: "deploy " + req.Name, Owner: "api", Subject: "volume " + req.Name, Key: requestID,
@@ -156,56 +165,87 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 
 // input is what makes the volume of a name, in any task whose kind has the steps
 // of a deployment.
-func (d deployment) input(volume string) (in deployInput, err error) {
-	if len(d.steps) > 0 {
+func (b *backend) input(d deployment, req v1.DeployRequest, volume string) (in deployInput, err error) {
+	in = deployInput{Plan: d.plan.Name, Name: volume, Image: d.image, ImageID: d.imageID, Size: d.plan.Size}
+	if len(d.steps) == 0 {
+		return in, nil
+	}
+	if err := session.Check(d.steps); err != nil {
 		return in, &v1.Error{
 			Code:    v1.CodeInvalid,
-			Message: fmt.Sprintf("deployment plan %q has a build plan of %d steps, which this version cannot run yet: nothing was made", d.plan.Name, len(d.steps)),
-			Advice:  "See what it would run with --dry-run, or deploy a plan without a build plan.",
+			Message: fmt.Sprintf("deployment plan %q has a build plan of %d steps; nothing was made: %v", d.plan.Name, len(d.steps), err),
+			Advice:  "See what it would run with --dry-run, or deploy a plan whose steps need no script.",
 		}
 	}
-	return deployInput{d.plan.Name, volume, d.image, d.imageID, d.plan.Size}, nil
+	text, err := d.program(req).encode()
+	if err != nil {
+		return in, err
+	}
+	in.Program = b.d.lifecycle.sealer.seal(volume, text)
+	return in, nil
 }
 
-// deployKind clones the image. What is undone is removed only if the task made
-// it: the volume carries the task's name as its owner.
+// deployKind clones the image and runs the steps on it. What is undone is removed
+// only if the task made it: the volume carries the task's name as its owner.
 func (d *Daemon) deployKind() task.Kind[*store.Tx] {
-	return task.Kind[*store.Tx]{Name: deployKindName, Deadline: deployDeadline, Steps: []task.Step[*store.Tx]{{
-		Name: "clone",
-		Do: func(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
-			var in deployInput
-			if err := r.Input(&in); err != nil {
-				return nil, err
-			}
-			info, err := d.store.CreateVolume(ctx, blockstore.CloneRequest{
-				Name: in.Name, Image: in.Image, Size: in.Size, Owner: taskOwner(r), RequestID: r.RequestID(),
-			})
-			if err != nil {
-				return nil, err
-			}
-			// The volume tells what it was made of, also one that an earlier
-			// run made. What is wrong is undone.
-			if err := sameImage(in.Image, in.ImageID, info.ImageID); err != nil {
-				return nil, err
-			}
-			r.Logf("volume %s of %d bytes from %s", info.Name, info.Size, orEmptyDisk(in.Image))
-			return nil, r.Result(info)
-		},
-		Undo: func(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
-			var in deployInput
-			if err := r.Input(&in); err != nil {
-				return nil, err
-			}
-			info, err := d.store.Volume(ctx, in.Name)
-			if errors.Is(err, blockstore.ErrNotFound) || err == nil && info.Owner != taskOwner(r) {
-				return nil, nil
-			}
-			if err != nil {
-				return nil, err
-			}
-			return nil, d.store.DeleteVolume(ctx, in.Name, r.RequestID())
-		},
-	}}}
+	return task.Kind[*store.Tx]{Name: deployKindName, Deadline: deployDeadline, Steps: []task.Step[*store.Tx]{
+		{Name: "clone", Do: d.cloneStep, Undo: d.undoClone},
+		{Name: "personalize", Weight: 20, Do: d.personalize},
+	}}
+}
+
+const clonedKey = "cloned"
+
+func (d *Daemon) cloneStep(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
+	var in deployInput
+	if err := r.Input(&in); err != nil {
+		return nil, err
+	}
+	if err := d.clone(ctx, r, in, r.RequestID()); err != nil {
+		return nil, err
+	}
+	if len(in.Program) > 0 {
+		if _, err := d.hold(ctx, r.ID(), in.Name); err != nil {
+			return nil, err
+		}
+	}
+	return nil, r.Put(clonedKey, true)
+}
+
+func (d *Daemon) clone(ctx context.Context, r *task.Run, in deployInput, requestID string) error {
+	info, err := d.store.CreateVolume(ctx, blockstore.CloneRequest{
+		Name: in.Name, Image: in.Image, Size: in.Size, Owner: taskOwner(r), RequestID: requestID,
+	})
+	if err != nil {
+		return err
+	}
+	// The volume tells what it was made of, also one that an earlier run made. What
+	// is wrong is undone.
+	if err := sameImage(in.Image, in.ImageID, info.ImageID); err != nil {
+		return err
+	}
+	r.Logf("volume %s of %d bytes from %s", info.Name, info.Size, orEmptyDisk(in.Image))
+	return r.Result(info)
+}
+
+func (d *Daemon) undoClone(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
+	var in deployInput
+	if err := r.Input(&in); err != nil {
+		return nil, err
+	}
+	defer d.letGo(r.ID())
+	info, err := d.store.Volume(ctx, in.Name)
+	if errors.Is(err, blockstore.ErrNotFound) || err == nil && info.Owner != taskOwner(r) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cloned, err := r.Get(clonedKey, new(bool)); err != nil || cloned && in.Keep {
+		r.Logf("volume %s is kept as the steps left it: look at it with 'goldstream mount', then delete it", in.Name)
+		return nil, err
+	}
+	return nil, d.store.DeleteVolume(ctx, in.Name, r.RequestID())
 }
 
 func taskOwner(r *task.Run) string { return "task/" + r.ID() }

@@ -20,11 +20,20 @@
 // Stop, on SIGTERM or SIGINT: NBD first (requests that were read are answered,
 // then connections close; a kernel client reconnects after a closed connection
 // and gives up after an error reply; writes that wait for space are not
-// answered), then tasks (where they are: they go on at the next start), then the
+// answered), then tasks (where they are: they go on at the next start) and the cells, then the
 // API (short requests end, long
 // work is cancelled after [Options.DrainTimeout]), then the socket's file, then
 // the store. A second signal cuts the waiting short; the store is closed all
 // the same.
+//
+// # Deployments
+//
+// A deployment is a task of two steps, clone and personalize. What it runs is sealed
+// in the task's record as it was when it was asked for (seal.go, program.go). The
+// steps of the plan run in a disk cell that has the volume through a slot (cells.go);
+// cells are opened by the first who needs them, or at start where the host was
+// prepared. From the clone until the last step the volume is barred (personalize.go):
+// nobody serves what is half made. A run after a kill begins with a fresh clone.
 //
 // # Exports
 //

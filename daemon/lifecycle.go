@@ -19,6 +19,7 @@ type lifecycle struct {
 	closed bool
 	store  *store.Store
 	tasks  *task.Engine[*store.Tx]
+	sealer *sealer // set with store
 }
 
 // life returns the open store and the engine that runs its tasks.
@@ -34,7 +35,7 @@ func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx
 	}
 	ctx = context.WithoutCancel(ctx)
 	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind()}
-	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{Logger: d.log, Workers: deployments})
+	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{Logger: d.log, Workers: deployments, Failpoint: d.opts.taskpoint})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,6 +72,9 @@ func (d *Daemon) openStoreLocked(ctx context.Context) error {
 		return err
 	}
 	if err := d.loadClosed(context.WithoutCancel(ctx), s); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if l.sealer, err = openSealer(d.dir); err != nil {
 		return errors.Join(err, s.Close())
 	}
 	l.store = s

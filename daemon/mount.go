@@ -5,18 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/fuse"
-)
-
-const (
-	// mountPatience is how long a mount for writing waits for glances that other
-	// commands take at the volume, and for a mount that ends.
-	mountPatience = time.Second
-	mountPoll     = 20 * time.Millisecond
 )
 
 // mount is one mount, and the volumes that it writes.
@@ -44,52 +36,12 @@ func (b *backend) Mount(ctx context.Context, req v1.MountRequest) (v1.Mount, err
 
 // take opens a volume for writing, alone: the file systems on it have one writer.
 func (m *mount) take(ctx context.Context, volume string) error {
-	wait, cancel := context.WithTimeout(ctx, mountPatience)
-	defer cancel()
-	if err := m.barred(wait, volume); err != nil {
-		return err
-	}
-	if err := m.unused(wait, volume); err != nil {
-		return err
-	}
-	disk, err := m.b.OpenVolume(ctx, volume)
+	disk, lift, err := m.b.d.openAlone(ctx, volume)
 	if err == nil {
 		m.writable[volume] = disk
+		m.lifts = append(m.lifts, lift)
 	}
 	return err
-}
-
-// barred keeps NBD clients and other mounts off the volume.
-func (m *mount) barred(ctx context.Context, volume string) error {
-	return m.poll(ctx, func() (bool, error) {
-		lift, ok := m.b.d.exports.barAlone(volume)
-		if ok {
-			m.lifts = append(m.lifts, lift)
-		}
-		return ok, nil
-	}, fmt.Errorf("volume %q is mounted for writing already, or being rolled back or mended: %w", volume, blockstore.ErrInUse))
-}
-
-// unused waits until nobody has the volume open any more.
-func (m *mount) unused(ctx context.Context, volume string) error {
-	return m.poll(ctx, func() (bool, error) {
-		info, err := m.b.Volume(ctx, volume)
-		return info.Open == 0, err
-	}, fmt.Errorf("volume %q is in service, and what is mounted on it has one writer: disconnect its clients, which 'goldstream connections' lists, or mount a clone: %w", volume, blockstore.ErrInUse))
-}
-
-// poll asks until ok, an error or the end of ctx, which is late.
-func (m *mount) poll(ctx context.Context, ask func() (ok bool, err error), late error) error {
-	for {
-		if ok, err := ask(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return late
-		case <-time.After(mountPoll):
-		}
-	}
 }
 
 // Serve serves the mount until it is unmounted, the client goes or the daemon

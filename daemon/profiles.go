@@ -18,7 +18,7 @@ import (
 // programOf names what a profile's volume would be made of: the image and all
 // that would be run on it.
 func programOf(dep deployment, p *model.ServerProfile) (string, error) {
-	plan, err := dep.compile(v1.DeployRequest{Plan: dep.plan.Name, Name: p.Name, Values: p.Values()})
+	plan, err := dep.program(requestFor(dep, p)).compile()
 	if err != nil {
 		return "", err
 	}
@@ -30,6 +30,11 @@ func programOf(dep deployment, p *model.ServerProfile) (string, error) {
 	h.Write([]byte(dep.imageID + "\n"))
 	h.Write(steps)
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// requestFor is the deployment of a profile.
+func requestFor(dep deployment, p *model.ServerProfile) v1.DeployRequest {
+	return v1.DeployRequest{Plan: dep.plan.Name, Name: p.Name, Values: p.Values()}
 }
 
 // requestOf reads a profile from a request, as the rules merge it.

@@ -77,6 +77,9 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	if _, _, err := d.life(ctx); err != nil && !d.opts.ReadOnly {
 		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)
 	}
+	if !d.opts.ReadOnly {
+		d.cells.warm(probing)
+	}
 	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "boot", r.boot.addresses(), "pid", os.Getpid())
 	notify("READY=1")
 	if c.Ready != nil {
@@ -195,6 +198,7 @@ func (r *running) drain() error {
 	}
 	// Requests that wait for tasks end with them.
 	tasksErr := r.d.endTasks()
+	r.d.cells.close()
 	ctx, cancel = r.timeout()
 	defer cancel()
 	err := errors.Join(bootErr, tasksErr, r.api.drain(ctx))

@@ -82,7 +82,7 @@ func MountSlot(ctx context.Context, dir string, o SlotOptions) (*Slot, error) {
 	if _, err := Unmount(ctx, dir); err != nil && !errors.Is(err, ErrNotMounted) {
 		return nil, err
 	}
-	dev, err := Mount(ctx, dir, MountOptions{AllowOther: true})
+	dev, err := Mount(ctx, dir, MountOptions{AllowOther: os.Geteuid() == 0}) // a user's jails run as that user
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,8 @@ type DeployRequest struct {
 	Plan   string            `json:"plan"`
 	Name   string            `json:"name"` // of the volume
 	Values []attribute.Value `json:"values,omitempty"`
+	// Keep leaves the volume of a deployment that failed, to be looked at.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // Preview is what a deployment would do, with secrets masked.

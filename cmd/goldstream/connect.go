@@ -91,6 +91,8 @@ func (c *call) openInside(dir string, create bool) (*connection, error) {
 		MustExist: !create,
 		ReadOnly:  c.readOnly,
 		Logger:    c.warnings(),
+		Sandbox:   sandboxOptions(c.Context),
+		Sandboxes: 1,
 	})
 	if err != nil {
 		return nil, explainOwner(dir, err)

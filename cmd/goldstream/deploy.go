@@ -19,21 +19,22 @@ func deployCommand() *cli.Command {
 			"goldstream deploy --plan debian-12 --name web-1",
 			"goldstream deploy --plan debian-12 --name web-1 --set HostName=web-1 --set-file RootPassword=/run/secret --dry-run",
 		},
-		flags: []cli.Flag{
+		flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "plan", Usage: "`NAME` of the deployment plan"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the volume, and of the server where plans ask for it"},
 			&cli.StringSliceFlag{Name: "set", Usage: "`ATTRIBUTE=VALUE`; may be repeated"},
 			&cli.StringSliceFlag{Name: "set-file", Usage: "`ATTRIBUTE=FILE` whose first line is the value, which no list of processes then shows; may be repeated"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "check the values and show the program, secrets masked; make nothing"},
+			&cli.BoolFlag{Name: "keep", Usage: "keep the volume if a step fails, as the step left it, to be looked at"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "print the task and return; needs a running daemon"},
 			requestIDFlag(),
-		},
+		}, sandboxFlags()...),
 		action: deploy,
 	}.command()
 }
 
 func deploy(c *call) error {
-	req := v1.DeployRequest{Plan: c.String("plan"), Name: c.String("name")}
+	req := v1.DeployRequest{Plan: c.String("plan"), Name: c.String("name"), Keep: c.Bool("keep")}
 	if req.Plan == "" || req.Name == "" {
 		return usagef("deploy: name the deployment plan with --plan and the volume with --name")
 	}

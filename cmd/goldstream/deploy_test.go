@@ -97,7 +97,7 @@ func planSteps(t *testing.T, h *house) {
 	plan := "web server on Debian 12"
 	r := h.run("deploy", "--plan", plan, "--name", "web-3")
 	require.Equal(t, exitUsage, r.code)
-	require.Contains(t, r.err, "1 steps, which this version cannot run yet")
+	require.Contains(t, r.err, `step 1 is the plan script "host name", which this version cannot run yet`)
 	out := h.must("deploy", "--plan", plan, "--name", "web-3", "--dry-run")
 	require.Contains(t, out, "mount /dev/sda3 /")
 	require.Contains(t, out, "       | web-3\n", "the default names the server")

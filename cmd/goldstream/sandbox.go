@@ -37,7 +37,10 @@ func sandboxFlags() []cli.Flag {
 	}
 }
 
-func (c *call) sandboxOptions() sandbox.Options {
+func (c *call) sandboxOptions() sandbox.Options { return sandboxOptions(c.Context) }
+
+// sandboxOptions are the defaults for commands without these flags.
+func sandboxOptions(c *cli.Context) sandbox.Options {
 	return sandbox.Options{
 		Dir: filepath.Join(c.String("data"), "sandbox"),
 		UML: c.String("uml"), Modules: c.String("modules"), Guest: c.String("guest"),

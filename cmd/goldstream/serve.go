@@ -23,13 +23,12 @@ func serveCommand() *cli.Command {
 			"goldstream serve --data /srv/goldstream --nbd 127.0.0.1:10809 --nbd unix:/run/goldstream/nbd.sock",
 			"goldstream serve --nbd 10.0.0.1:10809,tls=required",
 		},
-		flags: []cli.Flag{
+		flags: append([]cli.Flag{
 			&cli.StringSliceFlag{
 				Name: "nbd", Usage: "`ADDR`ess to serve NBD on, host:port or unix:PATH, and ,tls=off, on or required (default: on, but off on loopback and Unix sockets); may be repeated",
 				Value: cli.NewStringSlice("127.0.0.1:10809"),
 			},
 			&cli.StringSliceFlag{Name: "boot", Usage: "`ADDR`ess, host:port, where servers get their boots by HTTP (docs/netboot.md); may be repeated"},
-			&cli.StringFlag{Name: "guest", Usage: "`PATH` of goldstream-guest, which goes into their initrds", DefaultText: "beside goldstream"},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
@@ -42,8 +41,9 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "background-rate", Usage: "what imports, checksums and scrubs may read and write together in a second, a `SIZE` (default: no bound; they slow down for flushes by themselves)"},
 			&cli.BoolFlag{Name: "read-only", Usage: "serve the data for reading only, also where it is damaged or on a full or read-only disk; nothing in it is changed, and there is no API socket"},
 			&cli.DurationFlag{Name: "checkpoint-interval", Usage: "`TIME` between copies of the metadata that are kept; 0: none", Value: time.Hour},
+			&cli.IntFlag{Name: "sandboxes", Usage: "how `MANY` sandboxes wait for deployments with steps, once 'goldstream sandbox prepare' was run; each takes 30 MB, and up to 220 MB at work", Value: 2},
 			&cli.IntFlag{Name: "checkpoints", Usage: "how `MANY` of them are kept", Value: 24},
-		},
+		}, sandboxFlags()...),
 	}
 	cmd := c.command()
 	cmd.Action = func(ctx *cli.Context) error {
@@ -54,6 +54,9 @@ func serveCommand() *cli.Command {
 	}
 	return cmd
 }
+
+// mostSandboxes bounds what is kept booted.
+const mostSandboxes = 64
 
 // readiness is what serve prints as JSON once everything is served.
 type readiness struct {
@@ -76,6 +79,9 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if n := c.Int("sandboxes"); n < 1 || n > mostSandboxes {
+		return usagef("--sandboxes %d: give 1 to %d", n, mostSandboxes)
+	}
 	nbd, err := listeners(c)
 	if err != nil {
 		return err
@@ -91,6 +97,8 @@ func serve(c *cli.Context) (err error) {
 		DrainTimeout: c.Duration("drain-timeout"),
 		SlowRequest:  c.Duration("slow-request"),
 		Store:        store,
+		Sandbox:      sandboxOptions(c),
+		Sandboxes:    c.Int("sandboxes"),
 		ReadOnly:     c.Bool("read-only"),
 		Guest:        c.String("guest"),
 	})

@@ -70,7 +70,7 @@ func TestCrashChild(t *testing.T) {
 	}
 	s, err := store.Open(filepath.Join(dir, "store"), store.Options{})
 	require.NoError(t, err)
-	e, err := Open[tx](context.Background(), s, crashKinds(dir), Options{UndoPause: time.Millisecond, failpoint: func(name string) {
+	e, err := Open[tx](context.Background(), s, crashKinds(dir), Options{UndoPause: time.Millisecond, Failpoint: func(name string) {
 		if name == os.Getenv(crashAt) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}

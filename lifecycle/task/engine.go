@@ -30,8 +30,8 @@ type Options struct {
 	Clock     Clock        // default: the machine's
 	Logger    *slog.Logger // default: none
 
-	// failpoint is called at each place where a kill is worth a test.
-	failpoint func(name string)
+	// Failpoint is called at each place where a kill is worth a test.
+	Failpoint func(name string)
 }
 
 func (o Options) withDefaults() Options {
@@ -56,8 +56,8 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.failpoint == nil {
-		o.failpoint = func(string) {}
+	if o.Failpoint == nil {
+		o.Failpoint = func(string) {}
 	}
 	return o
 }
@@ -254,7 +254,7 @@ func (e *Engine[Tx]) SubmitWith(ctx context.Context, req Request, also func(tx T
 		e.mu.waiting--
 		return Info{}, err
 	}
-	e.o.failpoint("submitted")
+	e.o.Failpoint("submitted")
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mu.waiting-- // enqueue counts it again

@@ -77,7 +77,7 @@ func (e *Engine[Tx]) begin(t *entry) (kind Kind[Tx], why error, err error) {
 			r.State = Running
 		}
 	}, nil)
-	e.o.failpoint("begun")
+	e.o.Failpoint("begun")
 	return kind, why, err
 }
 
@@ -159,7 +159,7 @@ func (e *Engine[Tx]) do(ctx context.Context, t *entry, kind Kind[Tx], i int, s S
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	e.o.failpoint("before " + s.Name)
+	e.o.Failpoint("before " + s.Name)
 	also, err := call(ctx, &Run{e: e, t: t, id: t.rec.ID, step: s.Name}, s.Do)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -167,7 +167,7 @@ func (e *Engine[Tx]) do(ctx context.Context, t *entry, kind Kind[Tx], i int, s S
 		}
 		return &failed{s.Name, err}
 	}
-	e.o.failpoint("after " + s.Name)
+	e.o.Failpoint("after " + s.Name)
 	now, last := e.o.Clock.Wall().UTC(), i == len(kind.Steps)-1
 	err = e.commit(t, func(r *record) {
 		r.Steps[i].Done, r.Steps[i].Ended = true, now
@@ -179,7 +179,7 @@ func (e *Engine[Tx]) do(ctx context.Context, t *entry, kind Kind[Tx], i int, s S
 	if err != nil {
 		return &failed{s.Name, err}
 	}
-	e.o.failpoint("saved " + s.Name)
+	e.o.Failpoint("saved " + s.Name)
 	return nil
 }
 

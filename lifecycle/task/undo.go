@@ -30,7 +30,7 @@ func (e *Engine[Tx]) backward(t *entry, kind Kind[Tx], why error) {
 		e.halt(t, err)
 		return
 	}
-	e.o.failpoint("undoing")
+	e.o.Failpoint("undoing")
 	var left []string
 	for i := len(kind.Steps) - 1; i >= 0; i-- {
 		undone, err := e.undo(t, kind.Steps[i], i)
@@ -47,7 +47,7 @@ func (e *Engine[Tx]) backward(t *entry, kind Kind[Tx], why error) {
 		e.halt(t, err)
 		return
 	}
-	e.o.failpoint("undone")
+	e.o.Failpoint("undone")
 }
 
 // conclude ends a task that was undone, but for what is left of it.
@@ -115,7 +115,7 @@ func (e *Engine[Tx]) undoOnce(t *entry, s Step[Tx], i int) error {
 	if e.base.Err() != nil {
 		return errHalted
 	}
-	e.o.failpoint("before undo " + s.Name)
+	e.o.Failpoint("before undo " + s.Name)
 	also, err := call(ctx, &Run{e: e, t: t, id: t.rec.ID, step: s.Name, undo: true}, s.Undo)
 	if err != nil {
 		if e.base.Err() != nil {
@@ -123,10 +123,10 @@ func (e *Engine[Tx]) undoOnce(t *entry, s Step[Tx], i int) error {
 		}
 		return err
 	}
-	e.o.failpoint("after undo " + s.Name)
+	e.o.Failpoint("after undo " + s.Name)
 	if err := e.commit(t, func(r *record) { r.Steps[i].Done, r.Steps[i].Undone = false, true }, also); err != nil {
 		return err
 	}
-	e.o.failpoint("undone " + s.Name)
+	e.o.Failpoint("undone " + s.Name)
 	return nil
 }

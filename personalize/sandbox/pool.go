@@ -68,6 +68,7 @@ var errAllStuck = errors.New("no sandbox is left: calls on the volumes of all of
 type Pool struct {
 	options PoolOptions
 	ready   chan *Lease
+	failed  chan error // from slots whose cells keep failing to start, to who waits
 	stop    context.Context
 	cancel  context.CancelCauseFunc
 	places  sync.WaitGroup
@@ -77,7 +78,7 @@ type Pool struct {
 // NewPool boots a cell for each slot, in the background. Close it.
 func NewPool(o PoolOptions) *Pool {
 	o.Config = o.Config.withDefaults()
-	p := &Pool{options: o, ready: make(chan *Lease)}
+	p := &Pool{options: o, ready: make(chan *Lease), failed: make(chan error)}
 	p.stop, p.cancel = context.WithCancelCause(context.Background())
 	p.usable.Store(int64(len(o.Slots)))
 	for _, slot := range o.Slots {
@@ -101,11 +102,14 @@ type Lease struct {
 	err    error
 }
 
-// Take attaches a volume to a cell that is ready, or waits for one.
+// Take attaches a volume to a cell that is ready, or waits for one. It fails where
+// cells do not start.
 func (p *Pool) Take(ctx context.Context, volume string, readOnly bool) (*Lease, error) {
 	var l *Lease
 	select {
 	case l = <-p.ready:
+	case err := <-p.failed:
+		return nil, err
 	case <-p.stop.Done():
 		return nil, context.Cause(p.stop)
 	case <-ctx.Done():
@@ -141,12 +145,14 @@ func (l *Lease) Close(ctx context.Context) error {
 func (p *Pool) keep(slot Slot) {
 	cfg := p.options.Config
 	cfg.Disk, cfg.AttachLater, cfg.ReadOnly, cfg.Deadline = slot.Path(), true, false, idleDeadline
-	for p.stop.Err() == nil {
+	for failures := 0; p.stop.Err() == nil; {
 		cell, err := Start(p.stop, cfg)
 		if err != nil {
-			p.pause(err)
+			failures++
+			p.pause(err, failures)
 			continue
 		}
+		failures = 0
 		l := &Lease{Cell: cell, slot: slot, closed: make(chan struct{})}
 		select {
 		case p.ready <- l:
@@ -170,13 +176,25 @@ func (p *Pool) lose(slot Slot, err error) {
 	}
 }
 
-func (p *Pool) pause(err error) {
+// pause lets some time pass after a start that failed. Once it was not the first,
+// whoever waits for a cell is told.
+func (p *Pool) pause(err error, failures int) {
 	if p.stop.Err() != nil {
 		return
 	}
 	p.options.Log.Error("a sandbox does not start", "error", err)
-	select {
-	case <-time.After(retryBoot):
-	case <-p.stop.Done():
+	var failed chan error
+	if failures > 1 {
+		failed = p.failed
+	}
+	over := time.After(retryBoot)
+	for {
+		select {
+		case failed <- err:
+		case <-over:
+			return
+		case <-p.stop.Done():
+			return
+		}
 	}
 }

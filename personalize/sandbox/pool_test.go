@@ -136,3 +136,16 @@ func TestPoolLosesSlots(t *testing.T) {
 	p.Close()
 	require.Equal(t, 2, strings.Count(log.String(), "is lost"))
 }
+
+// TestPoolThatDoesNotStart: who waits for a cell learns that none will be there.
+func TestPoolThatDoesNotStart(t *testing.T) {
+	tl, err := tools()
+	require.NoError(t, err)
+	tl.Image = filepath.Join(t.TempDir(), "gone")
+	slot := &fileSlot{file: filepath.Join(t.TempDir(), "disk")}
+	require.NoError(t, os.WriteFile(slot.file, nil, 0o666))
+	p := NewPool(PoolOptions{Config: Config{Tools: tl}, Slots: []Slot{slot}, Log: slog.New(slog.DiscardHandler)})
+	defer p.Close()
+	_, err = p.Take(patience(t), "volume", false)
+	require.ErrorContains(t, err, "gone")
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"goldstream/lifecycle/task"
+)
+
+// identity is a plan for debianImage.
+const identity = `
+kind: BuildPlan
+name: identity
+type: deploy
+steps:
+  - hostname: "@HostName@"
+  - network: {nics: [NIC1]}
+  - sshKeys: {user: root, keys: "@Key@"}
+  - newMachineId: true
+  - file: {path: "/etc/app/secret", content: "@Root@\n", mode: 0o600}
+  - file: {path: "@Extra:/etc/motd@", content: "this is @HostName@\n"}
+attributes:
+  - {name: HostName, type: hostname, default: "{profile}"}
+  - {name: NIC1, type: nic}
+  - {name: Key, type: string}
+  - {name: Root, type: password}
+  - {name: Extra, type: string}
+---
+kind: DeploymentPlan
+name: identity
+image: debian
+buildPlan: identity
+values: {Key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGiDQKpu1cVpJ0GJxXJmGpHTlVkJhY5XHhxE0e6rYgVd me", NIC1.mac: "52:54:00:00:00:01"}
+`
+
+const rootPassword = "Tr0ub4dor-and-3"
+
+// debianImage makes a disk with the files of a Debian that steps look at.
+func debianImage(t *testing.T) string {
+	dir := t.TempDir()
+	for path, text := range map[string]string{
+		"etc/os-release":         "ID=debian\nVERSION_ID=12\n",
+		"etc/hostname":           "golden\n",
+		"etc/hosts":              "127.0.0.1 localhost\n127.0.1.1 golden\n",
+		"etc/passwd":             "root:x:0:0:root:/root:/bin/bash\n",
+		"etc/machine-id":         "0123456789abcdef0123456789abcdef\n",
+		"etc/network/interfaces": "source /etc/network/interfaces.d/*\n",
+		"usr/sbin/ifup":          "",
+		"root/.profile":          "",
+	} {
+		path = filepath.Join(dir, path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	tool(t, "truncate", "-s", "24M", raw)
+	tool(t, "mke2fs", "-q", "-t", "ext4", "-d", dir, raw)
+	return raw
+}
+
+// TestPersonalized deploys two servers from one image with a daemon, which is asked
+// for each in another process, and looks at their disks, and for a password in all
+// that is left.
+func TestPersonalized(t *testing.T) {
+	needFUSE(t)
+	h := newHouse(t)
+	guest := buildGuest(t)
+	h.must("image", "import", "debian", debianImage(t))
+	h.must("plan", "import", write(t, "identity.yaml", identity))
+	password := write(t, "password", rootPassword+"\n")
+	deploy := func(name, address string, more ...string) []string {
+		return append([]string{"deploy", "--plan", "identity", "--name", name, "--set-file", "Root=" + password,
+			"--set", "NIC1.ipaddress=" + address, "--set", "NIC1.netmask=255.255.255.0"}, more...)
+	}
+	r := h.run(deploy("web-1", "192.0.2.1", "--guest", guest)...)
+	require.Equal(t, exitNotFound, r.code)
+	require.Contains(t, r.err, "goldstream sandbox prepare")
+	require.Equal(t, exitNotFound, h.run("volume", "inspect", "web-1").code)
+	h.must("sandbox", "prepare", "--guest", guest)
+
+	s := h.serve("--guest", guest, "--sandboxes", "1")
+	h.must(deploy("web-1", "192.0.2.1")...)
+	h.must(deploy("web-2", "192.0.2.2")...)
+	// A path that is none shows when the step runs.
+	r = h.run(deploy("web-3", "192.0.2.3", "--set", "Extra=/etc/passwd/"+rootPassword)...)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, "the task failed at personalize: step 6 of 6, file @Extra:/etc/motd@: ")
+	require.Equal(t, exitNotFound, h.run("volume", "inspect", "web-3").code, "nothing is left")
+	kept := h.run(deploy("web-3", "192.0.2.3", "--keep", "--set", "Extra=/root/..")...)
+	require.Equal(t, exitFailure, kept.code)
+	require.Contains(t, kept.err, "is no path of a file")
+
+	for name, address := range map[string]string{"web-1": "192.0.2.1", "web-2": "192.0.2.2"} {
+		file := diskReader(t, s, name)
+		require.Equal(t, name+"\n", file("/etc/hostname"))
+		require.Equal(t, "this is "+name+"\n", file("/etc/motd"))
+		require.Contains(t, file("/etc/hosts"), "127.0.1.1 "+name)
+		require.Contains(t, file("/etc/network/interfaces.d/goldstream-nic1"), "address "+address+"/24")
+		require.Contains(t, file("/root/.ssh/authorized_keys"), "ssh-ed25519 ")
+		require.Equal(t, rootPassword+"\n", file("/etc/app/secret"))
+		require.Empty(t, file("/etc/machine-id"))
+	}
+	require.Equal(t, "web-3\n", diskReader(t, s, "web-3")("/etc/hostname"), "kept as the step left it")
+
+	var tasks []task.Info
+	shown := h.must("task", "list", "--json")
+	require.NoError(t, json.Unmarshal([]byte(shown), &tasks))
+	for _, one := range tasks {
+		require.True(t, one.State.Finished())
+		shown += h.must("task", "show", one.ID) + h.must("task", "show", one.ID, "--json")
+	}
+	require.Contains(t, shown, "make /etc/app/secret, 16 bytes, mode 0600")
+	s.stop()
+	require.NotContains(t, shown+s.log.String()+r.err+kept.err, rootPassword)
+	noneOf(t, h.data, rootPassword)
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	require.NotContains(t, string(mounts), h.data)
+	require.NoDirExists(t, filepath.Join(h.data, "slots"))
+}
+
+// diskReader reads files on a volume's ext4 over NBD.
+func diskReader(t *testing.T, s *service, volume string) func(path string) string {
+	copied := filepath.Join(t.TempDir(), "disk")
+	tool(t, "nbdcopy", s.uri+"/"+volume, copied)
+	tool(t, "e2fsck", "-fn", copied)
+	return func(path string) string {
+		out, err := exec.Command("debugfs", "-R", "cat "+path, copied).Output()
+		require.NoError(t, err)
+		return string(out)
+	}
+}
+
+// noneOf looks for a secret in all files below the data directory but the data of
+// the disks, where it belongs.
+func noneOf(t *testing.T, data, secret string) {
+	t.Helper()
+	disks := regexp.MustCompile(`^` + regexp.QuoteMeta(filepath.Join(data, "blocks")) + `/(layers|rings)/`)
+	seen := 0
+	require.NoError(t, filepath.WalkDir(data, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || disks.MatchString(path) {
+			return err
+		}
+		seen++
+		text, err := os.ReadFile(path)
+		require.False(t, strings.Contains(string(text), secret), "%s has the password", path)
+		return err
+	}))
+	require.Greater(t, seen, 10)
+}
