@@ -89,3 +89,18 @@ func TestExportFile(t *testing.T) {
 		require.ErrorContains(t, err, "has no export name")
 	}
 }
+
+// TestHolderAfterSysMoved: what is read through an open directory is there after its
+// path is not.
+func TestHolderAfterSysMoved(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "nbd0")
+	require.NoError(t, os.Mkdir(path, 0o700))
+	dir, err := os.Open(path)
+	require.NoError(t, err)
+	defer dir.Close()
+	require.Empty(t, holderIn(dir))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "pid"), []byte("17\n"), 0o600))
+	require.NoError(t, os.Rename(path, path+"-moved"))
+	require.Equal(t, "17", holderIn(dir))
+}

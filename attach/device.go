@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // sysfs is where the kernel tells of a device, and takes its settings.
@@ -20,6 +22,22 @@ func holder(index int) string {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
+}
+
+// holderIn is holder in the device's open directory of sysfs: an initramfs moves
+// /sys away into the new root, which the keeper does not see, but what is open stays.
+func holderIn(dir *os.File) string {
+	fd, err := unix.Openat(int(dir.Fd()), "pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 64)
+	n, err := unix.Read(fd, b)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:n]))
 }
 
 // tuneDevice makes the kernel ask in large pieces and without a scheduler, which

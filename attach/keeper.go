@@ -26,6 +26,7 @@ type keeper struct {
 	kernel *netlink // for calls
 	events *netlink // for multicasts, which a call would throw away
 	log    logger
+	sys    *os.File // the device's directory in sysfs, nil before it is attached
 	size   uint64
 	holder string
 	conns  int
@@ -61,6 +62,9 @@ func attach(ctx context.Context, c *Config, log logger) (*keeper, error) {
 func (k *keeper) close() {
 	k.kernel.close()
 	k.events.close()
+	if k.sys != nil {
+		_ = k.sys.Close()
+	}
 }
 
 func (k *keeper) connect(ctx context.Context) error {
@@ -93,7 +97,10 @@ func (k *keeper) connect(ctx context.Context) error {
 	if err := k.kernel.connect(k.c, e, fds); err != nil {
 		return explain(k.c.Device, err)
 	}
-	if k.size, k.conns, k.holder = e.size, len(fds), holder(k.c.Index); k.holder == "" {
+	if k.sys, err = os.Open(sysfs(k.c.Index, "")); err != nil {
+		return err
+	}
+	if k.size, k.conns, k.holder = e.size, len(fds), holderIn(k.sys); k.holder == "" {
 		return fmt.Errorf("%s is not attached: the server closed the connection at once", k.c.Device)
 	}
 	tuneDevice(k.c)
@@ -137,7 +144,7 @@ func (k *keeper) keep(ctx context.Context) error {
 }
 
 // mine reports whether the device is attached, and by this keeper.
-func (k *keeper) mine() bool { return holder(k.c.Index) == k.holder }
+func (k *keeper) mine() bool { return holderIn(k.sys) == k.holder }
 
 // revive reconnects as often as connections died, however long it takes.
 func (k *keeper) revive(ctx context.Context, dead int) {
