@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"goldstream/api/v1"
+	"goldstream/netboot/initramfs"
+)
+
+const (
+	pxeMAC     = "52:54:00:12:34:56"
+	pxePatient = 25 * time.Minute // for a machine with ten times as much to do as it can
+)
+
+// pxeLab is two network namespaces: the network of others, with its DHCP server, and
+// goldstream's, joined by a bridge that a virtual machine is on too.
+type pxeLab struct {
+	t          *testing.T
+	ctx        context.Context
+	bin, data  string
+	ours, dhcp string // namespaces
+	server     *exec.Cmd
+}
+
+// TestNetBoot switches a machine on that has no disk. A DHCP server that knows nothing of
+// goldstream gives it an address, dnsmasq in proxy mode its boot program, goldstream the
+// kernel and initrd of its own volume, an unchanged Debian; its root file system is on
+// NBD. Then goldstream dies while the machine runs, and comes back.
+func TestNetBoot(t *testing.T) {
+	if os.Getenv("GOLDSTREAM_E2E") == "" {
+		t.Skip("'make test-e2e' runs it")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), pxePatient)
+	defer cancel()
+	l := newPXELab(t, ctx)
+	golden, err := filepath.Abs("../../.cache/golden/disk.raw")
+	require.NoError(t, err)
+	l.run("../../testdata/golden/build-debian-image.sh", filepath.Dir(golden))
+	l.goldstream("image", "import", "debian", golden)
+	l.goldstream("sandbox", "prepare")
+	l.goldstream("volume", "create", "web-1", "--image", "debian")
+	l.serve()
+	l.goldstream("boot", "assign", "web-1", "--mac", pxeMAC, "--allow", "10.99.0.0/24")
+	l.network()
+	console := l.switchOn()
+	l.await(console, "golden login:")
+	l.checkStages()
+
+	require.NoError(t, l.server.Process.Signal(syscall.SIGKILL))
+	_ = l.server.Wait()
+	l.serve()
+	// The prompt comes again only if login could be read from the root file system.
+	_, err = io.WriteString(console, "nobody\n")
+	require.NoError(t, err)
+	l.await(console, "Password:")
+}
+
+func newPXELab(t *testing.T, ctx context.Context) *pxeLab {
+	l := &pxeLab{t: t, ctx: ctx, bin: t.TempDir(), data: filepath.Join(shortTempDir(t), "data"),
+		ours: fmt.Sprintf("gs-pxe-%d", os.Getpid()), dhcp: fmt.Sprintf("gs-dhcp-%d", os.Getpid())}
+	for _, dir := range []string{"goldstream", "goldstream-guest"} {
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.bin, "../"+dir)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := build.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	for _, ns := range []string{l.ours, l.dhcp} {
+		l.run("ip", "netns", "add", ns)
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
+	}
+	for _, line := range []string{
+		"ip link set lo up",
+		"ip link add br0 type bridge",
+		"ip addr add 10.99.0.1/24 dev br0",
+		"ip link set br0 up",
+		"ip tuntap add tap0 mode tap",
+		"ip link set tap0 master br0 up",
+		"ip link add uplink type veth peer name eth0 netns " + l.dhcp,
+		"ip link set uplink master br0 up",
+		"ip netns exec " + l.dhcp + " ip addr add 10.99.0.2/24 dev eth0",
+		"ip netns exec " + l.dhcp + " ip link set eth0 up",
+	} {
+		l.run(append([]string{"ip", "netns", "exec", l.ours}, strings.Fields(line)...)...)
+	}
+	return l
+}
+
+func (l *pxeLab) run(args ...string) string {
+	l.t.Helper()
+	out, err := exec.CommandContext(l.ctx, args[0], args[1:]...).CombinedOutput()
+	require.NoError(l.t, err, "%v: %s", args, out)
+	return string(out)
+}
+
+func (l *pxeLab) goldstream(args ...string) string {
+	l.t.Helper()
+	return l.run(append([]string{filepath.Join(l.bin, "goldstream"), "--data", l.data}, args...)...)
+}
+
+// start starts a program in a namespace, which ends with the test.
+func (l *pxeLab) start(ns string, prepare func(*exec.Cmd), args ...string) *exec.Cmd {
+	l.t.Helper()
+	cmd := exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...) // ip replaces itself by it
+	if prepare != nil {
+		prepare(cmd)
+	}
+	require.NoError(l.t, cmd.Start())
+	l.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd
+}
+
+func (l *pxeLab) serve() {
+	l.t.Helper()
+	log, err := os.OpenFile(filepath.Join(l.bin, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(l.t, err)
+	defer log.Close()
+	var out io.Reader
+	l.server = l.start(l.ours, func(cmd *exec.Cmd) {
+		cmd.Stderr = log
+		out, err = cmd.StdoutPipe()
+		require.NoError(l.t, err)
+	}, filepath.Join(l.bin, "goldstream"), "--data", l.data, "serve", "--nbd", "10.99.0.1:10809", "--boot", "10.99.0.1:8480")
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(l.t, err, "the server is not ready")
+	require.Contains(l.t, line, "ready")
+}
+
+// network starts the DHCP server of others and, beside goldstream, the proxy.
+func (l *pxeLab) network() {
+	tftp := l.t.TempDir()
+	require.NoError(l.t, os.Chmod(tftp, 0o755))
+	for _, name := range []string{"undionly.kpxe", "ipxe.efi"} {
+		l.run("cp", "-L", "/usr/lib/ipxe/"+name, tftp)
+	}
+	dnsmasq := []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--port=0", "--bind-interfaces", "--user=root"}
+	l.start(l.dhcp, nil, append(dnsmasq, "--interface=eth0", "--no-ping", "--dhcp-range=10.99.0.100,10.99.0.120,1h",
+		"--dhcp-leasefile="+filepath.Join(l.t.TempDir(), "leases"))...)
+	const url = "http://10.99.0.1:8480/boot/boot.ipxe"
+	l.start(l.ours, nil, append(dnsmasq, "--interface=br0", "--dhcp-range=10.99.0.1,proxy,255.255.255.0", "--enable-tftp", "--tftp-root="+tftp,
+		"--dhcp-match=set:ipxe,175", "--pxe-service=tag:!ipxe,x86PC,goldstream,undionly.kpxe", "--pxe-service=tag:ipxe,x86PC,goldstream,"+url)...)
+}
+
+// console is the serial console of the machine.
+type console struct {
+	io.Writer
+	r   *bufio.Reader
+	all *os.File
+}
+
+func (l *pxeLab) switchOn() *console {
+	l.t.Helper()
+	c := &console{}
+	all, err := os.Create(filepath.Join(l.bin, "console"))
+	require.NoError(l.t, err)
+	l.t.Cleanup(func() { _ = all.Close() })
+	c.all = all
+	l.start(l.ours, func(cmd *exec.Cmd) {
+		out, err := cmd.StdoutPipe()
+		require.NoError(l.t, err)
+		c.r = bufio.NewReader(out)
+		c.Writer, err = cmd.StdinPipe()
+		require.NoError(l.t, err)
+	}, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
+		"-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,bootindex=1,mac="+pxeMAC)
+	return c
+}
+
+// await reads the console up to a text, or fails with what was there at the end of ctx.
+func (l *pxeLab) await(c *console, text string) {
+	l.t.Helper()
+	found := make(chan bool, 1)
+	go func() {
+		var last []byte
+		for {
+			b, err := c.r.ReadByte()
+			if err != nil {
+				found <- false
+				return
+			}
+			_, _ = c.all.Write([]byte{b})
+			if last = append(last, b); strings.HasSuffix(string(last), text) {
+				found <- true
+				return
+			}
+			last = last[max(0, len(last)-len(text)):]
+		}
+	}()
+	ok := false
+	select {
+	case ok = <-found:
+	case <-l.ctx.Done():
+	}
+	if !ok {
+		tail, _ := os.ReadFile(c.all.Name())
+		log, _ := os.ReadFile(filepath.Join(l.bin, "log"))
+		l.t.Fatalf("%q did not come\n%s\n%s", text, tail[max(0, len(tail)-4000):], log[max(0, len(log)-4000):])
+	}
+}
+
+// checkStages looks at what is told of the boot.
+func (l *pxeLab) checkStages() {
+	l.t.Helper()
+	var s v1.BootServer
+	require.NoError(l.t, json.Unmarshal([]byte(l.goldstream("boot", "status", "web-1", "--json")), &s))
+	require.NotNil(l.t, s.Last)
+	var names []string
+	for _, stage := range s.Last.Stages {
+		names = append(names, stage.Name)
+		l.t.Logf("%s after %v", stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(time.Millisecond))
+	}
+	require.Equal(l.t, []string{"script", "kernel", "initrd", initramfs.StageInitramfs, initramfs.StageAttached}, names)
+}
