@@ -20,10 +20,15 @@ kind: BuildPlan
 name: identity
 type: deploy
 steps:
+  - generalize: {}
+  - growRoot: true
   - hostname: "@HostName@"
   - network: {nics: [NIC1]}
   - sshKeys: {user: root, keys: "@Key@"}
-  - newMachineId: true
+  - hostKeys: {types: [ed25519]}
+  - group: {name: ops, gid: 2000}
+  - user: {name: deploy, groups: [ops], password: "@Root@", sshKeys: "@Key@", sudo: password}
+  - fstab: {mounts: [{device: LABEL=data, dir: /srv/data, type: xfs, options: nofail}]}
   - file: {path: "/etc/app/secret", content: "@Root@\n", mode: 0o600}
   - file: {path: "@Extra:/etc/motd@", content: "this is @HostName@\n"}
 attributes:
@@ -37,6 +42,7 @@ kind: DeploymentPlan
 name: identity
 image: debian
 buildPlan: identity
+size: 64MiB
 values: {Key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGiDQKpu1cVpJ0GJxXJmGpHTlVkJhY5XHhxE0e6rYgVd me", NIC1.mac: "52:54:00:00:00:01"}
 `
 
@@ -46,14 +52,23 @@ const rootPassword = "Tr0ub4dor-and-3"
 func debianImage(t *testing.T) string {
 	dir := t.TempDir()
 	for path, text := range map[string]string{
-		"etc/os-release":         "ID=debian\nVERSION_ID=12\n",
-		"etc/hostname":           "golden\n",
-		"etc/hosts":              "127.0.0.1 localhost\n127.0.1.1 golden\n",
-		"etc/passwd":             "root:x:0:0:root:/root:/bin/bash\n",
-		"etc/machine-id":         "0123456789abcdef0123456789abcdef\n",
-		"etc/network/interfaces": "source /etc/network/interfaces.d/*\n",
-		"usr/sbin/ifup":          "",
-		"root/.profile":          "",
+		"etc/os-release":           "ID=debian\nVERSION_ID=12\n",
+		"etc/hostname":             "golden\n",
+		"etc/hosts":                "127.0.0.1 localhost\n127.0.1.1 golden\n",
+		"etc/passwd":               "root:x:0:0:root:/root:/bin/bash\n",
+		"etc/machine-id":           "0123456789abcdef0123456789abcdef\n",
+		"etc/network/interfaces":   "source /etc/network/interfaces.d/*\n",
+		"usr/sbin/ifup":            "",
+		"root/.profile":            "",
+		"root/.bash_history":       "passwd\n",
+		"etc/shadow":               "root:*:19000:0:99999:7:::\n",
+		"etc/group":                "root:x:0:\n",
+		"etc/sudoers":              "@includedir /etc/sudoers.d\n",
+		"etc/skel/.bashrc":         "# new here\n",
+		"etc/fstab":                "/dev/vda / ext4 defaults 0 1\n",
+		"etc/ssh/ssh_host_rsa_key": "the image's",
+		"var/log/syslog":           "golden started\n",
+		"var/log/syslog.1":         "golden was made\n",
 	} {
 		path = filepath.Join(dir, path)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -91,23 +106,37 @@ func TestPersonalized(t *testing.T) {
 	// A path that is none shows when the step runs.
 	r = h.run(deploy("web-3", "192.0.2.3", "--set", "Extra=/etc/passwd/"+rootPassword)...)
 	require.Equal(t, exitFailure, r.code)
-	require.Contains(t, r.err, "the task failed at personalize: step 6 of 6, file @Extra:/etc/motd@: ")
+	require.Contains(t, r.err, "the task failed at personalize: step 11 of 11, file @Extra:/etc/motd@: ")
 	require.Equal(t, exitNotFound, h.run("volume", "inspect", "web-3").code, "nothing is left")
 	kept := h.run(deploy("web-3", "192.0.2.3", "--keep", "--set", "Extra=/root/..")...)
 	require.Equal(t, exitFailure, kept.code)
 	require.Contains(t, kept.err, "is no path of a file")
 
+	var keys []string
 	for name, address := range map[string]string{"web-1": "192.0.2.1", "web-2": "192.0.2.2"} {
-		file := diskReader(t, s, name)
+		file, super := diskReader(t, s, name)
+		require.Contains(t, super, "Block count: 65536 ", "64 MiB of 1 KiB")
 		require.Equal(t, name+"\n", file("/etc/hostname"))
 		require.Equal(t, "this is "+name+"\n", file("/etc/motd"))
 		require.Contains(t, file("/etc/hosts"), "127.0.1.1 "+name)
 		require.Contains(t, file("/etc/network/interfaces.d/goldstream-nic1"), "address "+address+"/24")
 		require.Contains(t, file("/root/.ssh/authorized_keys"), "ssh-ed25519 ")
 		require.Equal(t, rootPassword+"\n", file("/etc/app/secret"))
-		require.Empty(t, file("/etc/machine-id"))
+		require.Empty(t, file("/etc/machine-id")+file("/var/log/syslog")+file("/var/log/syslog.1")+file("/root/.bash_history")+file("/etc/ssh/ssh_host_rsa_key"))
+		require.Contains(t, file("/etc/passwd"), "\ndeploy:x:1000:1000::/home/deploy:/bin/sh\n")
+		require.Regexp(t, `\ndeploy:\$6\$[^:]+:\d+:0:99999:7:::\n`, file("/etc/shadow"))
+		require.Contains(t, file("/etc/group"), "\nops:x:2000:deploy\n")
+		require.Equal(t, "# new here\n", file("/home/deploy/.bashrc"))
+		require.Contains(t, file("/home/deploy/.ssh/authorized_keys"), "ssh-ed25519 ")
+		require.Contains(t, file("/etc/sudoers.d/goldstream-deploy"), "deploy ALL=(ALL:ALL) ALL\n")
+		require.Contains(t, file("/etc/fstab"), "LABEL=data /srv/data xfs nofail 0 0\n")
+		key := file("/etc/ssh/ssh_host_ed25519_key")
+		require.Contains(t, key, "BEGIN OPENSSH PRIVATE KEY")
+		require.NotContains(t, keys, key, "no two servers share one")
+		keys = append(keys, key)
 	}
-	require.Equal(t, "web-3\n", diskReader(t, s, "web-3")("/etc/hostname"), "kept as the step left it")
+	file, _ := diskReader(t, s, "web-3")
+	require.Equal(t, "web-3\n", file("/etc/hostname"), "kept as the step left it")
 
 	var tasks []task.Info
 	shown := h.must("task", "list", "--json")
@@ -126,16 +155,19 @@ func TestPersonalized(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(h.data, "slots"))
 }
 
-// diskReader reads files on a volume's ext4 over NBD.
-func diskReader(t *testing.T, s *service, volume string) func(path string) string {
+// diskReader reads files on a volume's ext4 over NBD: "" is none. super is what the
+// superblock says.
+func diskReader(t *testing.T, s *service, volume string) (file func(path string) string, super string) {
 	copied := filepath.Join(t.TempDir(), "disk")
 	tool(t, "nbdcopy", s.uri+"/"+volume, copied)
 	tool(t, "e2fsck", "-fn", copied)
-	return func(path string) string {
-		out, err := exec.Command("debugfs", "-R", "cat "+path, copied).Output()
+	debugfs := func(request string) string {
+		out, err := exec.Command("debugfs", "-R", request, copied).Output()
 		require.NoError(t, err)
 		return string(out)
 	}
+	header := debugfs("show_super_stats -h")
+	return func(path string) string { return debugfs("cat " + path) }, strings.Join(strings.Fields(header), " ")
 }
 
 // noneOf looks for a secret in all files below the data directory but the data of
