@@ -13,6 +13,7 @@ import (
 
 	"goldstream/api/v1"
 	"goldstream/fuse"
+	"goldstream/personalize/runner"
 	"goldstream/personalize/sandbox"
 )
 
@@ -38,6 +39,8 @@ type openCells struct {
 	tools sandbox.Tools
 	slots []*fuse.Slot
 	pool  *sandbox.Pool
+	// scriptTools are looked up once.
+	scriptTools func() (sandbox.ScriptTools, error)
 }
 
 func (d *Daemon) slotsDir() string { return filepath.Join(d.dir, "slots") }
@@ -54,6 +57,21 @@ func (c *cells) take(ctx context.Context, volume string) (l *sandbox.Lease, done
 		return nil, nil, err
 	}
 	return l, done, nil
+}
+
+// script starts a script cell, for who has a cell.
+func (c *cells) script(ctx context.Context) (runner.Local, error) {
+	c.mu.Lock()
+	open := c.mu.open
+	c.mu.Unlock()
+	if open == nil {
+		return nil, sandbox.ErrPoolClosed
+	}
+	tools, err := open.scriptTools()
+	if err != nil {
+		return nil, err
+	}
+	return sandbox.StartScript(ctx, sandbox.ScriptConfig{Tools: tools, Guest: open.tools.Guest})
 }
 
 // ready tells what keeps this host from having cells.
@@ -134,7 +152,7 @@ func (d *Daemon) sandboxOptions() sandbox.Options {
 }
 
 func (d *Daemon) openCells(ctx context.Context) (_ *openCells, err error) {
-	o := &openCells{}
+	o := &openCells{scriptTools: sync.OnceValues(sandbox.FindScriptTools)}
 	if o.tools, err = sandbox.Find(ctx, d.sandboxOptions()); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"goldstream/lifecycle/task"
 	"goldstream/personalize"
 	"goldstream/personalize/attribute"
-	"goldstream/personalize/session"
 )
 
 const (
@@ -169,13 +167,6 @@ func (b *backend) input(d deployment, req v1.DeployRequest, volume string) (in d
 	in = deployInput{Plan: d.plan.Name, Name: volume, Image: d.image, ImageID: d.imageID, Size: d.plan.Size}
 	if len(d.steps) == 0 {
 		return in, nil
-	}
-	if err := session.Check(d.steps); err != nil {
-		return in, &v1.Error{
-			Code:    v1.CodeInvalid,
-			Message: fmt.Sprintf("deployment plan %q has a build plan of %d steps; nothing was made: %v", d.plan.Name, len(d.steps), err),
-			Advice:  "See what it would run with --dry-run, or deploy a plan whose steps need no script.",
-		}
 	}
 	text, err := d.program(req).encode()
 	if err != nil {

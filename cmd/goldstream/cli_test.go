@@ -527,6 +527,9 @@ func (h *house) slowImport() (*exec.Cmd, io.Closer, *lockedBuffer) {
 // TestHangupLeavesNoPartial ends an export by the signal of a terminal that goes
 // away.
 func TestHangupLeavesNoPartial(t *testing.T) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP) // the test itself may run under nohup
+	defer signal.Stop(heard)
 	ctx, stop := interruptible(t.Context())
 	defer stop()
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))

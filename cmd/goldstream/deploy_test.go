@@ -92,12 +92,13 @@ func TestPlansAndDeploy(t *testing.T) {
 	}
 }
 
-// planSteps looks at a plan with steps, which is shown and not run.
+// planSteps looks at a plan with a script, which is shown, and not run where no
+// sandbox was prepared.
 func planSteps(t *testing.T, h *house) {
 	plan := "web server on Debian 12"
 	r := h.run("deploy", "--plan", plan, "--name", "web-3")
-	require.Equal(t, exitUsage, r.code)
-	require.Contains(t, r.err, `step 1 is the plan script "host name", which this version cannot run yet`)
+	require.Equal(t, exitNotFound, r.code)
+	require.Contains(t, r.err, "goldstream sandbox")
 	out := h.must("deploy", "--plan", plan, "--name", "web-3", "--dry-run")
 	require.Contains(t, out, "mount /dev/sda3 /")
 	require.Contains(t, out, "       | web-3\n", "the default names the server")

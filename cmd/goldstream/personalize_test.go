@@ -16,6 +16,16 @@ import (
 
 // identity is a plan for debianImage.
 const identity = `
+kind: PlanScript
+name: release
+type: deploy
+script: |
+  mount /dev/sda /
+  !echo "release of @HostName@" > ./issue
+  upload ./issue /etc/issue
+  !echo "ImageStreamerLog: @Root@ wrote the issue of @HostName@"
+  cat /etc/hostname
+---
 kind: BuildPlan
 name: identity
 type: deploy
@@ -31,6 +41,7 @@ steps:
   - fstab: {mounts: [{device: LABEL=data, dir: /srv/data, type: xfs, options: nofail}]}
   - file: {path: "/etc/app/secret", content: "@Root@\n", mode: 0o600}
   - file: {path: "@Extra:/etc/motd@", content: "this is @HostName@\n"}
+  - script: release
 attributes:
   - {name: HostName, type: hostname, default: "{profile}"}
   - {name: NIC1, type: nic}
@@ -106,7 +117,7 @@ func TestPersonalized(t *testing.T) {
 	// A path that is none shows when the step runs.
 	r = h.run(deploy("web-3", "192.0.2.3", "--set", "Extra=/etc/passwd/"+rootPassword)...)
 	require.Equal(t, exitFailure, r.code)
-	require.Contains(t, r.err, "the task failed at personalize: step 11 of 11, file @Extra:/etc/motd@: ")
+	require.Contains(t, r.err, "the task failed at personalize: step 11 of 12, file @Extra:/etc/motd@: ")
 	require.Equal(t, exitNotFound, h.run("volume", "inspect", "web-3").code, "nothing is left")
 	kept := h.run(deploy("web-3", "192.0.2.3", "--keep", "--set", "Extra=/root/..")...)
 	require.Equal(t, exitFailure, kept.code)
@@ -118,6 +129,7 @@ func TestPersonalized(t *testing.T) {
 		require.Contains(t, super, "Block count: 65536 ", "64 MiB of 1 KiB")
 		require.Equal(t, name+"\n", file("/etc/hostname"))
 		require.Equal(t, "this is "+name+"\n", file("/etc/motd"))
+		require.Equal(t, "release of "+name+"\n", file("/etc/issue"))
 		require.Contains(t, file("/etc/hosts"), "127.0.1.1 "+name)
 		require.Contains(t, file("/etc/network/interfaces.d/goldstream-nic1"), "address "+address+"/24")
 		require.Contains(t, file("/root/.ssh/authorized_keys"), "ssh-ed25519 ")
@@ -146,6 +158,8 @@ func TestPersonalized(t *testing.T) {
 		shown += h.must("task", "show", one.ID) + h.must("task", "show", one.ID, "--json")
 	}
 	require.Contains(t, shown, "make /etc/app/secret, 16 bytes, mode 0600")
+	require.Contains(t, shown, "wrote the issue of web-1")
+	require.Contains(t, shown, "  web-1", "a script sees what native steps have written")
 	s.stop()
 	require.NotContains(t, shown+s.log.String()+r.err+kept.err, rootPassword)
 	noneOf(t, h.data, rootPassword)

@@ -11,6 +11,6 @@
 //
 // A native step (package step) works on the tree that is mounted. Where nothing is,
 // the disk's one operating system is mounted for it, with what its fstab names, and
-// stays so for the native steps behind it. A plan script cannot be run by this
-// version: [Check] says so before anything is made.
+// stays so for the native steps behind it. A plan script (package runner) mounts what
+// it wants itself, as it always did: what native steps have mounted is unmounted before.
 package session

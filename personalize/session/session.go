@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"goldstream/personalize"
-	"goldstream/personalize/attribute"
+	"goldstream/personalize/runner"
 	"goldstream/personalize/sandbox"
 )
 
@@ -14,6 +14,9 @@ import (
 type Options struct {
 	// Logf takes what happens, in lines. It must hide secrets. It must be set.
 	Logf func(format string, args ...any)
+	// Local starts the script cell, when a script first needs it; the session ends it.
+	// Nil: scripts that need one fail.
+	Local func(context.Context) (runner.Local, error)
 	// Progress is told after each step how much is done, from 0 to 1. May be nil.
 	Progress func(share float64)
 }
@@ -32,33 +35,25 @@ func (e *StepError) Error() string {
 // Unwrap returns why.
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Check refuses a program that has steps of a kind that this version cannot run.
-// Error: attribute.ErrInvalid.
-func Check(steps []personalize.Step) error {
-	for i, s := range steps {
-		if s.Native == nil {
-			return attribute.Invalid("step %d is the plan script %q, which this version cannot run yet", i+1, s.Name)
-		}
-	}
-	return nil
-}
-
 // run is a session while its steps run.
 type run struct {
+	ctx     context.Context // the session's
 	cell    *sandbox.Cell
 	plan    *personalize.Plan
 	o       Options
-	mounted bool // by native steps
+	mounted bool            // by native steps
+	scripts *runner.Session // nil until the first script
 }
 
 // Run runs the steps of a program on the disk of a cell, on which nothing is mounted.
 // It leaves nothing mounted unless it fails. The error is a *StepError.
 func Run(ctx context.Context, cell *sandbox.Cell, plan *personalize.Plan, o Options) error {
-	x := &run{cell: cell, plan: plan, o: o}
+	x := &run{ctx: ctx, cell: cell, plan: plan, o: o}
+	defer x.close()
 	for i, s := range plan.Steps {
 		began := time.Now()
 		o.Logf("step %d of %d, %s", i+1, len(plan.Steps), s.Name)
-		if err := x.step(ctx, s); err != nil {
+		if err := x.step(ctx, i+1, s); err != nil {
 			return &StepError{i + 1, len(plan.Steps), s.Name, err}
 		}
 		o.Logf("step %d took %v", i+1, time.Since(began).Round(time.Millisecond))
@@ -73,13 +68,18 @@ func Run(ctx context.Context, cell *sandbox.Cell, plan *personalize.Plan, o Opti
 	return nil
 }
 
-// step is the place for another kind: it runs in the same session.
-func (x *run) step(ctx context.Context, s personalize.PlanStep) error {
+func (x *run) close() {
+	if x.scripts != nil {
+		x.scripts.Close()
+	}
+}
+
+func (x *run) step(ctx context.Context, number int, s personalize.PlanStep) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
 	if s.Native == nil {
-		return attribute.Invalid("it is a plan script, which this version cannot run yet")
+		return x.script(ctx, number, s)
 	}
 	return x.native(ctx, s)
 }
