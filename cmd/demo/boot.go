@@ -15,12 +15,9 @@ import (
 	"time"
 )
 
-// loginMarker is what the serial console of the golden image ends with.
-const loginMarker = "golden login:"
-
 // boot starts an emulated machine whose disk is a volume, and waits for the
 // login prompt on its serial console. No KVM is needed: TCG translates.
-func (d *demo) boot(ctx context.Context, name string) error {
+func (d *demo) boot(ctx context.Context, s server) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.bootTimeout, fmt.Errorf("no login prompt within %v", d.bootTimeout))
 	defer cancel()
 	log, err := os.Create(filepath.Join(d.logs, "console.log"))
@@ -30,7 +27,7 @@ func (d *demo) boot(ctx context.Context, name string) error {
 	defer log.Close()
 
 	console, w := io.Pipe()
-	cmd := d.qemu(ctx, name)
+	cmd := d.qemu(ctx, s)
 	cmd.Stdout, cmd.Stderr = w, w
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -43,37 +40,37 @@ func (d *demo) boot(ctx context.Context, name string) error {
 		ended <- err
 	}()
 	var last atomic.Pointer[string]
-	ticks := d.tick(ctx, name, start, &last)
-	found := findMarker(io.TeeReader(console, log), &last)
+	ticks := d.tick(ctx, s.name, start, &last)
+	found := findMarker(io.TeeReader(console, log), s.loginMarker(), &last)
 	took := time.Since(start)
 	ticks()
 	if !found {
-		return fmt.Errorf("booting %s: %w; its console is in %s", name, cause(ctx, <-ended), log.Name())
+		return fmt.Errorf("booting %s: %w; its console is in %s", s.name, cause(ctx, <-ended), log.Name())
 	}
 
 	// The prompt is all we wait for; the machine has nothing to save.
 	cancel()
 	_, _ = io.Copy(io.Discard, console)
 	<-ended
-	d.note("boot "+name+" to login", took, "Debian 12 in qemu without KVM, root on NBD")
+	d.note("boot "+s.name+" to \""+s.loginMarker()+"\"", took, "Debian 12 in qemu without KVM, root on NBD")
 	return nil
 }
 
-func (d *demo) qemu(ctx context.Context, name string) *exec.Cmd {
+func (d *demo) qemu(ctx context.Context, s server) *exec.Cmd {
 	return command(ctx, "qemu-system-x86_64",
 		"-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024",
-		"-nographic", "-no-reboot", "-nic", "none",
+		"-nographic", "-no-reboot", "-nic", "user,restrict=on,model=virtio-net-pci,mac="+s.mac,
 		"-kernel", filepath.Join(d.golden, "vmlinuz"),
 		"-initrd", filepath.Join(d.golden, "initrd"),
 		"-append", "root=LABEL=root rw console=ttyS0",
-		"-drive", "file="+d.export(name)+",format=raw,if=virtio")
+		"-drive", "file="+d.export(s.name)+",format=raw,if=virtio")
 }
 
 // export is the NBD URI of a volume.
 func (d *demo) export(name string) string { return strings.TrimSuffix(d.uri, "/") + "/" + name }
 
 // findMarker reads the console until the marker, which has no end of line.
-func findMarker(console io.Reader, last *atomic.Pointer[string]) bool {
+func findMarker(console io.Reader, marker string, last *atomic.Pointer[string]) bool {
 	r := bufio.NewReader(console)
 	var line strings.Builder
 	for {
@@ -83,7 +80,7 @@ func findMarker(console io.Reader, last *atomic.Pointer[string]) bool {
 		}
 		if b != '\n' {
 			line.WriteByte(b)
-			if strings.HasSuffix(line.String(), loginMarker) {
+			if strings.HasSuffix(line.String(), marker) {
 				return true
 			}
 			continue

@@ -148,7 +148,7 @@ configure() {
 	echo golden >"$root/etc/hostname"
 	printf '127.0.0.1 localhost\n127.0.1.1 golden\n::1 localhost ip6-localhost\n' >"$root/etc/hosts"
 	printf 'LABEL=root / ext4 errors=remount-ro 0 1\nLABEL=ESP /boot/efi vfat noauto,umask=0077 0 2\n' >"$root/etc/fstab"
-	printf 'auto lo\niface lo inet loopback\n' >"$root/etc/network/interfaces"
+	printf 'source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n' >"$root/etc/network/interfaces"
 	mkdir -p "$root/boot/efi"
 	# Every clone gets an identity of its own at its first boot.
 	echo uninitialized >"$root/etc/machine-id"
