@@ -51,7 +51,7 @@ func (d *demo) load(ctx context.Context, name string) error {
 	start := time.Now()
 	_, err := output(ctx, "fio", "--name=demo", "--ioengine=nbd", "--uri="+d.export(name),
 		"--rw=randwrite", "--bs=64k", "--iodepth=16", "--offset="+loadOffset, fmt.Sprintf("--size=%d", loadSize),
-		"--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--end_fsync=1",
+		"--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1", "--end_fsync=1",
 		"--output-format=json", "--output="+report)
 	if err != nil {
 		return err
