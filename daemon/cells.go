@@ -228,13 +228,17 @@ func (o *openCells) close(d *Daemon) {
 // clearSlots removes slots, also those of a daemon that was killed. Its cells have
 // ended with it; their cgroups are swept with the next jail.
 func (d *Daemon) clearSlots(ctx context.Context) error {
-	list, err := os.ReadDir(d.slotsDir())
+	above, err := os.Open(d.slotsDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	} else if err != nil {
+		return err
 	}
+	defer above.Close()
+	list, err := above.Readdirnames(-1) // ReadDir may look at what they are, which on a dead mount fails
 	var errs []error
-	for _, e := range list {
-		dir := filepath.Join(d.slotsDir(), e.Name())
+	for _, name := range list {
+		dir := filepath.Join(d.slotsDir(), name)
 		if _, err := fuse.Unmount(ctx, dir); err != nil && !errors.Is(err, fuse.ErrNotMounted) {
 			errs = append(errs, err)
 		}

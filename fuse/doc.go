@@ -42,5 +42,9 @@
 //
 // A Go program that opens a file of its own mount through package os may hang: the
 // runtime asks the file for readiness without letting another thread answer. Use
-// plain system calls there.
+// plain system calls there. A process that has to end when it is killed, as a daemon
+// that holds locks, makes no calls on its own mount at all: killed in one, it waits for
+// ever for its own answer, as its open device keeps the connection from being ended. It
+// reads by [Slot.ReadAt], clones the mount by its mount point, and leaves the rest to
+// other processes. A [Slot] refuses such calls.
 package fuse

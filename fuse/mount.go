@@ -71,23 +71,25 @@ func mountPoint(dir string) (string, error) {
 }
 
 // resolve makes a path absolute and follows the symbolic links in front of its
-// last part, which may be a mount that nobody serves any more.
+// last part, which may be a mount that nobody serves any more, or one that this
+// process serves.
 func resolve(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
 	}
-	if on, err := mounted(abs); err == nil && on {
-		return abs, nil
-	}
-	if all, err := filepath.EvalSymlinks(abs); err == nil {
-		return all, nil
-	}
 	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(parent, filepath.Base(abs)), nil
+	place := filepath.Join(parent, filepath.Base(abs))
+	if on, err := mounted(place); err == nil && on {
+		return place, nil
+	}
+	if all, err := filepath.EvalSymlinks(place); err == nil {
+		return all, nil
+	}
+	return place, nil
 }
 
 // mountDirect mounts by the system call. The descriptor is a plain blocking one,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,6 +31,8 @@ type SlotOptions struct {
 	Open func(ctx context.Context, volume string) (WritableDisk, error)
 	// Logger takes what failed. Default: nothing is logged.
 	Logger *slog.Logger
+
+	ownCalls bool // let this process use the mount, in tests
 }
 
 // Slot is a mount of its own with one file, disk, that shows one volume at a time.
@@ -38,6 +41,10 @@ type SlotOptions struct {
 //
 // The file can be opened by every user who can reach it, since a sandbox runs as one
 // who owns nothing. So the directory above the mount must be closed to others.
+//
+// The process that serves a slot gets EDEADLK for its own calls on it: killed in the
+// middle of one, it would wait for its own answer for ever, a process that cannot be
+// killed and keeps its locks.
 type Slot struct {
 	dir  string
 	o    SlotOptions
@@ -73,7 +80,11 @@ func MountSlot(ctx context.Context, dir string, o SlotOptions) (*Slot, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	above := filepath.Dir(filepath.Clean(dir))
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	above := filepath.Dir(dir)
 	if fi, err := os.Stat(above); err != nil {
 		return nil, err
 	} else if fi.Mode().Perm()&0o077 != 0 {
@@ -101,6 +112,26 @@ func MountSlot(ctx context.Context, dir string, o SlotOptions) (*Slot, error) {
 
 // Path is the file that shows the volume.
 func (s *Slot) Path() string { return filepath.Join(s.dir, wholeName) }
+
+// Mount is the mount point. This process must not look at anything on it: use ReadAt.
+func (s *Slot) Mount() string { return s.dir }
+
+// ReadAt reads the volume that is attached, past the mount.
+func (s *Slot) ReadAt(ctx context.Context, p []byte, off int64) error {
+	a := s.now.Load()
+	if a == nil {
+		return errNothingAttached
+	}
+	_, end, errno := a.calls.begin()
+	if errno != 0 {
+		return errNothingAttached
+	}
+	defer end()
+	if off < 0 || off > a.size || int64(len(p)) > a.size-off {
+		return io.ErrUnexpectedEOF
+	}
+	return a.disk.ReadAt(ctx, p, off)
+}
 
 // Attach shows a volume, which must not be attached elsewhere. Read-only, writes
 // are refused.

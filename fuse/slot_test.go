@@ -25,6 +25,11 @@ import (
 // slotIn mounts a slot that opens what open says.
 func slotIn(t *testing.T, open func(ctx context.Context, volume string) (WritableDisk, error)) *Slot {
 	t.Helper()
+	return slotWith(t, SlotOptions{Open: open, ownCalls: true})
+}
+
+func slotWith(t *testing.T, o SlotOptions) *Slot {
+	t.Helper()
 	if _, err := os.Stat(device); err != nil {
 		t.Skip("this host has no /dev/fuse")
 	}
@@ -35,7 +40,7 @@ func slotIn(t *testing.T, open func(ctx context.Context, volume string) (Writabl
 	require.NoError(t, os.Chmod(above, 0o700))
 	dir := filepath.Join(above, "slot")
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	s, err := MountSlot(t.Context(), dir, SlotOptions{Open: open, Logger: slog.New(slog.DiscardHandler)})
+	s, err := MountSlot(t.Context(), dir, o)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -448,7 +453,7 @@ func TestSlotMounts(t *testing.T) {
 	dev, err := Mount(t.Context(), filepath.Join(open, "slot"), MountOptions{AllowOther: true})
 	require.NoError(t, err)
 	dev.Close()
-	again, err := MountSlot(t.Context(), filepath.Join(open, "slot"), SlotOptions{})
+	again, err := MountSlot(t.Context(), filepath.Join(open, "slot"), SlotOptions{ownCalls: true})
 	require.NoError(t, err)
 	require.Zero(t, again.size(t))
 	require.NoError(t, again.Close(t.Context()))

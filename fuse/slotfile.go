@@ -18,6 +18,8 @@ type slotDir struct {
 var (
 	_ gofs.NodeOnAdder   = (*slotDir)(nil)
 	_ gofs.NodeGetattrer = (*slotDir)(nil)
+	_ gofs.NodeLookuper  = (*slotDir)(nil)
+	_ gofs.NodeStatfser  = (*slotDir)(nil)
 )
 
 func (d *slotDir) OnAdd(ctx context.Context) {
@@ -25,9 +27,25 @@ func (d *slotDir) OnAdd(ctx context.Context) {
 	d.AddChild(wholeName, file, false)
 }
 
-func (d *slotDir) Getattr(_ context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
+func (d *slotDir) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
 	out.Mode, out.Nlink = 0o555, 2
-	return 0
+	return d.slot.refuseOwn(ctx, "getattr")
+}
+
+func (d *slotDir) Lookup(ctx context.Context, name string, out *gofuse.EntryOut) (*gofs.Inode, syscall.Errno) {
+	file := d.GetChild(name)
+	if file == nil {
+		return nil, syscall.ENOENT
+	}
+	if errno := d.slot.refuseOwn(ctx, "lookup"); errno != 0 {
+		return nil, errno
+	}
+	d.slot.fileAttr(&out.Attr)
+	return file, 0
+}
+
+func (d *slotDir) Statfs(ctx context.Context, _ *gofuse.StatfsOut) syscall.Errno {
+	return d.slot.refuseOwn(ctx, "statfs")
 }
 
 // slotFile is disk of a slot.
@@ -44,13 +62,20 @@ var (
 
 // Getattr does not look at the handle: go-fuse passes any that is open where the
 // kernel gives none, also one of a volume that was detached.
-func (n *slotFile) Getattr(_ context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
+func (n *slotFile) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.AttrOut) syscall.Errno {
+	if errno := n.slot.refuseOwn(ctx, "getattr"); errno != 0 {
+		return errno
+	}
+	n.slot.fileAttr(&out.Attr)
+	return 0
+}
+
+func (s *Slot) fileAttr(out *gofuse.Attr) {
 	out.Mode, out.Nlink, out.Blksize = 0o666, 1, 4096
-	if a := n.slot.now.Load(); a != nil {
+	if a := s.now.Load(); a != nil {
 		out.Size = uint64(a.size)
 	}
 	out.Blocks = out.Size / 512
-	return 0
 }
 
 // Setattr takes times and drops them, as dataFile does.
@@ -62,7 +87,10 @@ func (n *slotFile) Setattr(ctx context.Context, h gofs.FileHandle, in *gofuse.Se
 }
 
 // Open is past the page cache: what one volume wrote there is not for the next one.
-func (n *slotFile) Open(_ context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
+func (n *slotFile) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.slot.refuseOwn(ctx, "open"); errno != 0 {
+		return nil, 0, errno
+	}
 	a := n.slot.now.Load()
 	if a == nil {
 		return nil, 0, syscall.ENXIO

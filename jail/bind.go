@@ -30,6 +30,10 @@ func prepareBinds(binds []Bind, who identity, firstFD int) (mounts []mountOrder,
 		if err != nil {
 			return nil, files, fmt.Errorf("binding %s: %w", b.Target, err)
 		}
+		if f == nil { // all is left to the stage
+			mounts = append(mounts, m)
+			continue
+		}
 		m.FD = firstFD + len(files)
 		files, mounts = append(files, f), append(mounts, m)
 	}
@@ -37,6 +41,9 @@ func prepareBinds(binds []Bind, who identity, firstFD int) (mounts []mountOrder,
 }
 
 func prepareBind(b Bind, who identity) (*os.File, mountOrder, error) {
+	if b.Mount != "" {
+		return prepareServed(b, who)
+	}
 	m := mountOrder{Target: b.Target, Writable: b.Writable, Device: b.device}
 	f, err := openBind(b)
 	if err != nil {

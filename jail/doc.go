@@ -48,6 +48,10 @@
 //     file is not changed.
 //   - A bind shows the file that was opened, even if its path names another
 //     one since.
+//   - A process that serves a FUSE mount and is killed while it waits for an
+//     answer of that mount never ends: the wait keeps its device open, and the
+//     open device the wait. So a file there is named with Bind.Mount, and only
+//     the stage, which is another process, asks for it.
 //   - RLIMIT_NPROC counts per host id; before kernel 5.14 over all jails
 //     together. The cgroup's pid limit is exact.
 //   - Started without privileges, the jail has the caller's own uid and keeps

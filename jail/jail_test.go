@@ -146,6 +146,55 @@ func TestOwnersFileIsWritableAsOwner(t *testing.T) {
 	assert.Equal(t, "/f: <nil>", runSpec(t, s).out)
 }
 
+// TestServedBinds: a file that the stage looks up by itself is bound as any other, and
+// no link leads it elsewhere.
+func TestServedBinds(t *testing.T) {
+	mount := t.TempDir()
+	require.NoError(t, os.Chmod(mount, 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(mount, "dir"), 0o755))
+	for _, name := range []string{"dir/r", "w", "other"} {
+		file := filepath.Join(mount, name)
+		require.NoError(t, os.WriteFile(file, []byte("text"), 0o600))
+		require.NoError(t, os.Chmod(file, 0o666))
+	}
+	s := helperSpec(t, "write", "/r", "/w", "/other")
+	s.Binds = append(s.Binds, Bind{Mount: mount, Host: filepath.Join(mount, "dir/r"), Target: "/r"},
+		Bind{Mount: mount, Host: filepath.Join(mount, "w"), Target: "/w", Writable: true})
+	r := runSpec(t, s)
+	require.NoError(t, r.err)
+	require.Equal(t, []bool{false, true, false}, succeeded(strings.Split(r.out, "\n")), r.out)
+	text, err := os.ReadFile(filepath.Join(mount, "w"))
+	require.NoError(t, err)
+	require.Equal(t, "overwritten", string(text))
+
+	s = helperSpec(t, "list", "/", "/x")
+	s.Binds = append(s.Binds, Bind{Mount: mount, Host: filepath.Join(mount, "dir/r"), Target: "/x/r"})
+	r = runSpec(t, s)
+	require.NoError(t, r.err)
+	require.NotContains(t, r.out, "served")
+	require.Contains(t, r.out, "/x: r <nil>")
+
+	require.NoError(t, os.Symlink("other", filepath.Join(mount, "link")))
+	for host, says := range map[string]string{
+		filepath.Join(mount, "none"): "no such file",
+		mount:                        "below mount",
+		"/etc/passwd":                "below mount",
+		filepath.Join(mount, "link"): "",
+	} {
+		s := helperSpec(t, "hello")
+		s.Binds = append(s.Binds, Bind{Mount: mount, Host: host, Target: "/x"})
+		p, err := Start(t.Context(), s)
+		if err == nil {
+			require.False(t, privileged(), host)
+			require.Empty(t, says, host) // without privileges a link is followed, as in every path
+			require.NoError(t, p.Wait())
+			continue
+		}
+		require.ErrorIs(t, err, ErrSetup, host)
+		require.ErrorContains(t, err, says, host)
+	}
+}
+
 // The bind shows the file that was opened, or nothing; never what its path
 // names later.
 func TestBindFollowsTheOpenFile(t *testing.T) {

@@ -22,10 +22,12 @@ type order struct {
 // mountOrder is one bind. With Tree set, FD is a detached mount to be moved
 // into place. Otherwise FD is only the proof of identity: the stage opens the
 // path that the kernel knows for it and compares, because an unprivileged
-// parent cannot make detached mounts.
+// parent cannot make detached mounts. Path is that of a file on a mount that the
+// parent serves: below the detached mount, or, where FD is not used, from the root.
 type mountOrder struct {
 	FD       int
 	Tree     bool
+	Path     string
 	Target   string
 	Dir      bool
 	Writable bool

@@ -51,7 +51,11 @@ func stageTrees(mounts []mountOrder) ([]int, error) {
 		if m.Tree {
 			continue
 		}
-		tree, err := reopen(m)
+		open := reopen
+		if m.Path != "" {
+			open = openServed
+		}
+		tree, err := open(m)
 		if err != nil {
 			return nil, fmt.Errorf("binding %s: %w", m.Target, err)
 		}
@@ -118,6 +122,12 @@ func mountTmpfs(base string, list []Tmpfs) error {
 
 // place makes the mount point and moves the detached mount onto it.
 func place(tree int, base string, m mountOrder) error {
+	if m.Tree && m.Path != "" {
+		var err error
+		if tree, err = findServed(tree, base, m); err != nil {
+			return err
+		}
+	}
 	target := filepath.Join(base, m.Target)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err

@@ -47,6 +47,13 @@ type Bind struct {
 	Host   string   // or its path, when File is nil
 	Target string   // absolute path inside the jail
 
+	// Mount is the mount point that Host is below, where this process serves that
+	// mount itself (FUSE), or "". Nothing on it is looked at from here: a process
+	// that is killed while it waits for its own answer never ends. The jail's first
+	// process looks the file up, as the jail's user, who must be let. Host is a
+	// file, and no link leads to it.
+	Mount string
+
 	Writable bool
 
 	// AsOwner makes the file look as if the jail owned it, by an idmapped
@@ -136,6 +143,11 @@ func (s Spec) validateTargets() error {
 	for _, b := range s.Binds {
 		if b.File == nil && b.Host == "" {
 			return fmt.Errorf("bind %s names no host file", b.Target)
+		}
+		if b.Mount != "" {
+			if err := validateServed(b); err != nil {
+				return err
+			}
 		}
 		apart = append(apart, b.Target)
 	}

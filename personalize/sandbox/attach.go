@@ -13,16 +13,19 @@ import (
 
 // Attach gives a cell that was started with AttachLater its disk, and returns when
 // the guest has it, partitions and all.
-func (c *Cell) Attach(ctx context.Context) error { return c.attachAs(ctx, c.cfg.ReadOnly) }
+func (c *Cell) Attach(ctx context.Context) error {
+	if err := checkDisk(c.cfg); err != nil {
+		return err
+	}
+	return c.attachAs(ctx, c.cfg.ReadOnly)
+}
 
+// attachAs gives it a disk that was checked.
 func (c *Cell) attachAs(ctx context.Context, readOnly bool) error {
 	c.attach.Lock()
 	defer c.attach.Unlock()
 	if !c.cfg.AttachLater {
 		return errors.New("the cell was started without AttachLater, or has its disk already")
-	}
-	if err := checkDisk(c.cfg.Disk); err != nil {
-		return err
 	}
 	// The kernel's answer goes to a name that only exists on our side: the guest
 	// tells when the disk is there.

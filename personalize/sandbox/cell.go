@@ -19,6 +19,11 @@ type Config struct {
 	// Disk is the file that the guest gets as its disk. Empty: none.
 	Disk string
 
+	// DiskMount is the mount that Disk is on, where this process serves that mount
+	// itself: then nothing on it is looked at from here, but by the jail's first
+	// process. Otherwise empty.
+	DiskMount string
+
 	// AttachLater boots without the disk, until Attach.
 	AttachLater bool
 
@@ -95,7 +100,7 @@ func (c Config) withDefaults() Config {
 func Start(ctx context.Context, cfg Config) (*Cell, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Disk != "" && !cfg.AttachLater {
-		if err := checkDisk(cfg.Disk); err != nil {
+		if err := checkDisk(cfg); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,12 @@ type Slot interface {
 	// Path is the file. The jail's user may open it.
 	Path() string
 
+	// Mount is the mount that the file is on, where this process serves it, or "".
+	Mount() string
+
+	// ReadAt reads the volume that is shown, and not through the file.
+	ReadAt(ctx context.Context, p []byte, off int64) error
+
 	// Attach shows a volume.
 	Attach(ctx context.Context, volume string, readOnly bool) error
 
@@ -38,7 +44,7 @@ func isStuck(err error) bool {
 
 // PoolOptions say how a Pool works.
 type PoolOptions struct {
-	// Config is that of its cells; Disk and AttachLater are the pool's to set.
+	// Config is that of its cells; Disk, DiskMount and AttachLater are the pool's to set.
 	// Deadline counts from Take.
 	Config Config
 
@@ -118,6 +124,9 @@ func (p *Pool) Take(ctx context.Context, volume string, readOnly bool) (*Lease, 
 	l.limit.Reset(p.options.Config.Deadline)
 	err := l.slot.Attach(ctx, volume, readOnly)
 	if err == nil {
+		err = checkSlot(ctx, l.slot)
+	}
+	if err == nil {
 		err = l.attachAs(ctx, readOnly)
 	}
 	if err == nil {
@@ -144,7 +153,7 @@ func (l *Lease) Close(ctx context.Context) error {
 // keep has a cell ready in one slot, again and again, until the slot is lost.
 func (p *Pool) keep(slot Slot) {
 	cfg := p.options.Config
-	cfg.Disk, cfg.AttachLater, cfg.ReadOnly, cfg.Deadline = slot.Path(), true, false, idleDeadline
+	cfg.Disk, cfg.DiskMount, cfg.AttachLater, cfg.ReadOnly, cfg.Deadline = slot.Path(), slot.Mount(), true, false, idleDeadline
 	for failures := 0; p.stop.Err() == nil; {
 		cell, err := Start(p.stop, cfg)
 		if err != nil {

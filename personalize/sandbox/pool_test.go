@@ -25,6 +25,18 @@ type fileSlot struct {
 
 func (s *fileSlot) Path() string { return s.file }
 
+func (s *fileSlot) Mount() string { return "" }
+
+func (s *fileSlot) ReadAt(_ context.Context, p []byte, off int64) error {
+	f, err := os.Open(s.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.ReadAt(p, off)
+	return err
+}
+
 func (s *fileSlot) Attach(_ context.Context, volume string, _ bool) error {
 	s.attached = volume
 	return copyFile(s.file, volume)

@@ -42,7 +42,7 @@ func binds(cfg Config) []jail.Bind {
 	list := append([]jail.Bind(nil), cfg.Tools.Binds...)
 	list = append(list, jail.Bind{Host: cfg.Tools.Image, Target: toolPath})
 	if cfg.Disk != "" {
-		list = append(list, jail.Bind{Host: cfg.Disk, Target: diskPath, Writable: !cfg.ReadOnly, AsOwner: true})
+		list = append(list, jail.Bind{Host: cfg.Disk, Mount: cfg.DiskMount, Target: diskPath, Writable: !cfg.ReadOnly, AsOwner: true})
 	}
 	return list
 }
