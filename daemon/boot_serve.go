@@ -19,6 +19,7 @@ const (
 	bootHeader      = 8 << 10
 	bootTimeout     = 10 * time.Second // to send a request
 	bootIdle        = 30 * time.Second
+	bootDrain       = time.Second
 )
 
 // bootServer hands out boots on some addresses.
@@ -81,11 +82,14 @@ func (r *running) serveBoot() {
 	}
 }
 
-// drain lets files that are under way end; servers ask again for others.
+// drain lets short answers that are under way end, and breaks off the rest: whoever
+// asks decides how long a request takes. Servers ask again.
 func (b *bootServer) drain(ctx context.Context) error {
 	if b.srv == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, bootDrain)
+	defer cancel()
 	err := b.srv.Shutdown(ctx)
 	if err != nil {
 		err = b.srv.Close()

@@ -186,7 +186,8 @@ func (r *running) drain() error {
 	start := time.Now()
 	r.d.log.Info("stopping")
 	ctx, cancel := r.timeout()
-	bootErr := r.boot.drain(ctx)
+	bootDrained := make(chan error, 1)
+	go func() { bootDrained <- r.boot.drain(r.force) }() // takes none of the time of NBD
 	if err := r.nbd.Shutdown(ctx); err != nil {
 		r.d.log.Warn("NBD connections are cut off", slog.Any("error", err))
 		r.d.store.EndStalls() // flushes may wait for space
@@ -196,6 +197,7 @@ func (r *running) drain() error {
 	for range r.lns {
 		<-r.ends
 	}
+	bootErr := <-bootDrained
 	// Requests that wait for tasks end with them.
 	tasksErr := r.d.endTasks()
 	r.d.cells.close()
