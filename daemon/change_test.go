@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,6 +97,33 @@ func TestFailedRegenerate(t *testing.T) {
 	require.NotEqual(t, volume, p.Volume)
 	require.Equal(t, "Normal", p.State)
 	require.Empty(t, p.Owed)
+	w.consistent()
+}
+
+// TestGoBack: the profile names again what it named before a change that failed,
+// and has its volume as it was.
+func TestGoBack(t *testing.T) {
+	w := newWard(t)
+	volume, digest := w.scribble()
+	var broken atomic.Bool
+	broken.Store(true)
+	w.d.opts.failpoint = func(point string) {
+		if point == "before clone" && broken.Load() {
+			panic("the disk is full")
+		}
+	}
+	first, second := "p1", "p2"
+	out, err := w.save(func(p *v1.Profile) { p.Deployment = &v1.ProfileDeployment{Plan: &second} })
+	require.NoError(t, err)
+	require.Equal(t, task.Failed, w.ended(t, *out.Task).State)
+	require.Equal(t, []string{"8"}, w.profile().Owed)
+	broken.Store(false)
+	w.settled(w.save(func(p *v1.Profile) { p.Deployment = &v1.ProfileDeployment{Plan: &first} }))
+	p := w.profile()
+	require.Equal(t, volume, p.Volume)
+	require.Equal(t, "Normal", p.State)
+	require.Empty(t, p.Owed)
+	require.Equal(t, digest, w.digest(volume))
 	w.consistent()
 }
 

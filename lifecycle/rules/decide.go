@@ -131,20 +131,29 @@ func (c Case) regenerate() (d Decision) {
 	if c.Event.Force {
 		d.because("12", "a redeploy is asked for")
 	}
-	if was := cmp.Or(b.Type, c.Volume.Made.HardwareType); was != "" && a.Type != was {
+	// A row that is owed goes by what the volume was made for: after a failure Before
+	// is a profile that never had this volume, and going back to the one that had is
+	// no change to it.
+	owed := slices.Clone(c.Owed)
+	if slices.Contains(owed, "9") {
+		owed = append(owed, "8") // a plan is named again
+	}
+	if was := cmp.Or(b.Type, c.Volume.Made.HardwareType); !slices.Contains(owed, "5") && was != "" && a.Type != was {
 		d.because("5", "the hardware type of the profile changes from %s to %s", was, a.Type)
 	}
 	if a.Hardware != b.Hardware && c.abroad() {
 		d.because("4", "the server is in %s and cannot access the volume, whose home is %s", a.Home, c.Volume.Home)
 	}
-	if a.Plan != b.Plan {
+	switch {
+	case slices.Contains(owed, "8"):
+	case a.Plan != b.Plan:
 		d.because("8", "the deployment plan changes from %s to %s", b.Plan, a.Plan)
-	} else if a.Digest != b.Digest {
+	case a.Digest != b.Digest:
 		d.because("8", "the values of attributes change")
 	}
-	for _, r := range c.Owed {
+	for _, r := range owed {
 		if !slices.Contains(d.Rows, r) && c.stillOwed(r) {
-			d.because(r, "this was asked for before and failed")
+			d.because(r, "the volume is not what the profile asks for: an earlier change of it failed")
 		}
 	}
 	return d

@@ -163,6 +163,44 @@ func TestOwed(t *testing.T) {
 	require.Empty(t, Owes(Decide(c)))
 }
 
+// TestOwedGoesBack: after a failure the volume is still what the profile had asked
+// for before, and going back to that costs nothing.
+func TestOwedGoesBack(t *testing.T) {
+	for _, x := range []struct {
+		name, again, back string
+		change            func(w *world, p *model.ServerProfile)
+	}{
+		{"5", "regenerate 5", "retain 6", func(w *world, p *model.ServerProfile) { p.Type, p.Hardware = typ2, w.hardware["a3"].URI }},
+		{"8 plan", "regenerate 8", "retain 10", func(_ *world, p *model.ServerProfile) { replan(plan2, "web")(p) }},
+		{"8 value", "regenerate 8", "retain 10", func(_ *world, p *model.ServerProfile) { replan(plan1, "www")(p) }},
+		{"9", "delete 9", "retain 10", func(_ *world, p *model.ServerProfile) { p.Deployment = nil }},
+		{"5 and 8", "regenerate 5,8", "retain 6", func(w *world, p *model.ServerProfile) {
+			replan(plan2, "web")(p)
+			p.Type, p.Hardware = typ2, w.hardware["a3"].URI
+		}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			w := newWorld()
+			asked := *w.profile
+			x.change(w, &asked)
+			good, failed := w.view(w.profile), w.view(&asked)
+			c := Case{Event: Event{Kind: Save}, Before: good, After: failed, Volume: w.volume}
+			d := Decide(c)
+			require.Equal(t, x.again, outcome(d))
+			c.Before, c.Owed = failed, Owes(d)
+			require.Equal(t, x.again, outcome(Decide(c)), "the same request tries again")
+			c.After = good
+			require.Equal(t, x.back, outcome(Decide(c)))
+		})
+	}
+	w := newWorld()
+	none, third := *w.profile, *w.profile
+	none.Deployment = nil
+	replan(plan2, "web")(&third)
+	c := Case{Event: Event{Kind: Save}, Before: w.view(&none), After: w.view(&third), Volume: w.volume, Owed: []Row{"9"}}
+	require.Equal(t, "regenerate 8", outcome(Decide(c)), "another plan than that of the volume")
+}
+
 func TestRefusalOfOneIsOfAll(t *testing.T) {
 	a, b := newWorld(), newWorld()
 	b.assign("")
