@@ -34,23 +34,30 @@ func (b *backend) AssignBoot(ctx context.Context, volume string, req v1.BootRequ
 	} else if err != nil {
 		return v1.BootServer{}, err
 	}
-	old, had := b.d.boots.get(v.ID)
 	t := token{Volume: v.Name, VolumeID: v.ID, Allow: r.Allow, Created: r.Created}
 	if r.Secret, t, err = b.d.tokens.create(t); err != nil {
 		return v1.BootServer{}, err
 	}
 	r.TokenID = t.ID
-	if err := b.d.boots.put(r); err != nil {
+	if err := b.replaceBoot(ctx, r); err != nil {
 		err = errors.Join(err, b.d.tokens.remove(t.ID))
 		if errors.Is(err, errTaken) {
 			return v1.BootServer{}, &v1.Error{Code: v1.CodeInUse, Message: err.Error(), Advice: "Take it away from there with 'goldstream boot unassign'."}
 		}
 		return v1.BootServer{}, err
 	}
-	if had {
+	return b.bootServer(ctx, r), nil
+}
+
+// replaceBoot ends what the volume's former server had, before another one has it.
+func (b *backend) replaceBoot(ctx context.Context, r bootRecord) error {
+	if err := b.d.boots.free(r); err != nil {
+		return err
+	}
+	if old, had := b.d.boots.get(r.VolumeID); had {
 		b.endBoot(ctx, old)
 	}
-	return b.bootServer(ctx, r), nil
+	return b.d.boots.put(r)
 }
 
 func newBootRecord(req v1.BootRequest) (r bootRecord, err error) {
@@ -96,7 +103,7 @@ func (b *backend) endBoot(ctx context.Context, r bootRecord) {
 		b.d.log.Warn("the export of a former boot record is left: revoke it", "export", r.TokenID, "error", err)
 	}
 	if h := b.d.booting.Load(); h != nil {
-		h.Forget(r.VolumeID)
+		h.Forget(r.key())
 	}
 }
 
@@ -117,10 +124,19 @@ func (b *backend) changeBoot(ctx context.Context, r bootRecord, f func(*bootReco
 	if err := b.d.changeable(); err != nil {
 		return v1.BootServer{}, err
 	}
-	if _, err := b.d.boots.update(r.VolumeID, f); err != nil {
+	_, err := b.d.boots.update(r.VolumeID, func(now *bootRecord) bool {
+		if now.TokenID != r.TokenID {
+			return false
+		}
+		f(now)
+		return true
+	})
+	if err != nil {
 		return v1.BootServer{}, err
 	}
-	r, _ = b.d.boots.get(r.VolumeID)
+	if r, err = b.d.boots.keyed(r.key()); err != nil {
+		return v1.BootServer{}, &v1.Error{Code: v1.CodeInUse, Message: "the volume was given to another server meanwhile", Advice: "Look at: goldstream boot list"}
+	}
 	return b.bootServer(ctx, r), nil
 }
 
@@ -198,7 +214,7 @@ func (b *backend) bootServer(ctx context.Context, r bootRecord) v1.BootServer {
 		s.Kernel = m.Version
 	}
 	if h := b.d.booting.Load(); h != nil {
-		if last, ok := h.Last(r.VolumeID); ok {
+		if last, ok := h.Last(r.key()); ok {
 			s.Last = &last
 		}
 	}

@@ -44,24 +44,37 @@ func (h *hourly) take(now time.Time, most int) bool {
 	return h.count <= most
 }
 
-// Server finds a record. Its id is the volume's.
+// Server finds a record.
 func (h *bootHost) Server(ctx context.Context, id netboot.Identity) (netboot.Record, error) {
 	r, err := h.d.boots.find(id)
 	if err != nil {
 		return netboot.Record{}, err
 	}
+	return h.record(ctx, r)
+}
+
+// Record is one that Server found, if it is still there.
+func (h *bootHost) Record(ctx context.Context, id string) (netboot.Record, error) {
+	r, err := h.d.boots.keyed(id)
+	if err != nil {
+		return netboot.Record{}, err
+	}
+	return h.record(ctx, r)
+}
+
+func (h *bootHost) record(ctx context.Context, r bootRecord) (netboot.Record, error) {
 	name, ok := nameOf(ctx, h.d.store, token{Volume: r.Volume, VolumeID: r.VolumeID})
 	if !ok { // deleted, and perhaps restored one day
 		return netboot.Record{}, netboot.ErrUnknown
 	}
-	return netboot.Record{ID: r.VolumeID, Volume: name, Mode: r.Mode, Options: r.Options, Allow: r.Allow}, nil
+	return netboot.Record{ID: r.key(), Volume: name, Mode: r.Mode, Options: r.Options, Allow: r.Allow}, nil
 }
 
 // BootFiles are those of a record.
 func (h *bootHost) BootFiles(ctx context.Context, id string) (netboot.Files, error) {
-	r, ok := h.d.boots.get(id)
-	if !ok {
-		return netboot.Files{}, netboot.ErrUnknown
+	r, err := h.d.boots.keyed(id)
+	if err != nil {
+		return netboot.Files{}, err
 	}
 	f, err := h.d.filesOf(r)
 	if err != nil {
@@ -91,9 +104,9 @@ func (d *Daemon) bootChanged(ctx context.Context, r bootRecord) bool {
 
 // Secret is the token of a record, and where it is taken.
 func (h *bootHost) Secret(_ context.Context, id string, reached netip.Addr) (secret, address string, err error) {
-	r, ok := h.d.boots.get(id)
-	if !ok {
-		return "", "", netboot.ErrUnknown
+	r, err := h.d.boots.keyed(id)
+	if err != nil {
+		return "", "", err
 	}
 	for _, ln := range h.listeners {
 		at, ok := ln.Addr().(*net.TCPAddr)
@@ -110,7 +123,18 @@ func (h *bootHost) Secret(_ context.Context, id string, reached netip.Addr) (sec
 
 // Began forgets the mode of the boot that has begun.
 func (h *bootHost) Began(_ context.Context, id string) {
-	if _, err := h.d.boots.update(id, func(r *bootRecord) { r.Mode = "" }); err != nil {
+	had, err := h.d.boots.keyed(id)
+	if err != nil {
+		return
+	}
+	_, err = h.d.boots.update(had.VolumeID, func(r *bootRecord) bool {
+		if r.TokenID != had.TokenID {
+			return false
+		}
+		r.Mode = ""
+		return true
+	})
+	if err != nil {
 		h.d.log.Error("the next boot of a server may be like this one again", "error", err)
 	}
 }

@@ -51,6 +51,10 @@ type bootRecord struct {
 	Created  time.Time      `json:"created"`
 }
 
+// key is by what a boot remembers its record: another record of the same volume, that
+// of another server, has another token.
+func (r *bootRecord) key() string { return r.VolumeID + "/" + r.TokenID }
+
 // identities are all by which the server is found.
 func (r *bootRecord) identities() (keys []string) {
 	for _, m := range r.MACs {
@@ -146,14 +150,28 @@ func (s *bootRecords) unindex(id string) {
 // errTaken is an identity that another record has.
 var errTaken = errors.New("the server has another volume")
 
-// put keeps a record, in the place of the volume's old one. It is durable then.
-func (s *bootRecords) put(r bootRecord) error {
+// free tells whether no other volume's record has an identity of r.
+func (s *bootRecords) free(r bootRecord) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.freeLocked(r)
+}
+
+func (s *bootRecords) freeLocked(r bootRecord) error {
 	for _, key := range r.identities() {
 		if other := s.mu.byKey[key]; other != nil && other.VolumeID != r.VolumeID {
 			return fmt.Errorf("%s belongs to the server of volume %q: %w", key, other.Volume, errTaken)
 		}
+	}
+	return nil
+}
+
+// put keeps a record, in the place of the volume's old one. It is durable then.
+func (s *bootRecords) put(r bootRecord) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.freeLocked(r); err != nil {
+		return err
 	}
 	if err := s.write(r); err != nil {
 		return fmt.Errorf("cannot keep the boot record: %w", err)
@@ -199,8 +217,8 @@ func makeDirs(dir string) error {
 
 func (s *bootRecords) path(id string) string { return filepath.Join(s.dir, id+tokenSuffix) }
 
-// update changes a record by f; false: there is none.
-func (s *bootRecords) update(id string, f func(*bootRecord)) (bool, error) {
+// update changes a record by f, unless that returns false; false: there is none.
+func (s *bootRecords) update(id string, f func(*bootRecord) bool) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.mu.byID[id]
@@ -208,7 +226,9 @@ func (s *bootRecords) update(id string, f func(*bootRecord)) (bool, error) {
 		return false, nil
 	}
 	r := *old
-	f(&r)
+	if !f(&r) {
+		return true, nil
+	}
 	if err := s.write(r); err != nil {
 		return true, fmt.Errorf("cannot keep the boot record: %w", err)
 	}
@@ -234,6 +254,15 @@ func (s *bootRecords) get(id string) (bootRecord, bool) {
 		return *r, true
 	}
 	return bootRecord{}, false
+}
+
+// keyed is the record of a key, if that is still the volume's.
+func (s *bootRecords) keyed(key string) (bootRecord, error) {
+	id, tokenID, _ := strings.Cut(key, "/")
+	if r, ok := s.get(id); ok && r.TokenID == tokenID {
+		return r, nil
+	}
+	return bootRecord{}, netboot.ErrUnknown
 }
 
 // list returns all, the oldest first.

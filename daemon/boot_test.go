@@ -277,7 +277,7 @@ func TestAuditsAreBounded(t *testing.T) {
 func TestSecretNeedsAListener(t *testing.T) {
 	t.Parallel()
 	d := &Daemon{boots: &bootRecords{}}
-	d.boots.mu.byID = map[string]*bootRecord{"1": {Secret: "s"}}
-	_, _, err := (&bootHost{d: d}).Secret(t.Context(), "1", netip.MustParseAddr("10.0.0.1"))
+	d.boots.mu.byID = map[string]*bootRecord{"1": {VolumeID: "1", TokenID: "t", Secret: "s"}}
+	_, _, err := (&bootHost{d: d}).Secret(t.Context(), "1/t", netip.MustParseAddr("10.0.0.1"))
 	require.ErrorContains(t, err, "--nbd 10.0.0.1:10809")
 }

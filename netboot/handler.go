@@ -142,7 +142,7 @@ func (h *Handler) scriptFor(ctx context.Context, rec Record, id Identity, from n
 		one.Problem = err.Error()
 		h.boots.problem(one)
 		log.Error("a server cannot boot", "error", err)
-		return screen("Volume "+rec.Volume+" cannot be booted: "+err.Error(), "Look at: goldstream boot status "+rec.ID)
+		return screen("Volume "+rec.Volume+" cannot be booted: "+err.Error(), "Look at: goldstream boot status "+rec.Volume)
 	}
 	if one.Changed = f.Changed; f.Changed {
 		log.Warn("the volume was written where its boot files came from: it boots those of before ('goldstream boot refresh')")
@@ -151,12 +151,21 @@ func (h *Handler) scriptFor(ctx context.Context, rec Record, id Identity, from n
 	return volumeScript(h.boots.begin(one), rec.Volume, line)
 }
 
-// boot finds the boot of a request, which must come from where its script went.
+// boot finds the boot of a request, which must come from where its script went, and
+// may still be answered.
 func (h *Handler) boot(w http.ResponseWriter, r *http.Request) (one Boot, ok bool) {
 	one, ok = h.boots.get(r.PathValue("boot"))
 	if ok && one.From != remote(r) {
 		h.refuse(r.Context(), remote(r), Identity{}, fmt.Sprintf("files of volume %s were asked for with a script that went to %s", one.Volume, one.From))
 		ok = false
+	}
+	if ok {
+		rec, err := h.o.Host.Record(r.Context(), one.Record)
+		if err != nil && !errors.Is(err, ErrUnknown) {
+			h.fail(w, one, err)
+			return one, false
+		}
+		ok = err == nil && allowed(rec.Allow, one.From)
 	}
 	if !ok {
 		http.Error(w, "no such boot", http.StatusNotFound)
@@ -231,6 +240,10 @@ func (h *Handler) segment(r *http.Request, one Boot, f Files) (*archive, error) 
 }
 
 func (h *Handler) fail(w http.ResponseWriter, one Boot, err error) {
+	if errors.Is(err, ErrUnknown) { // since its script went out
+		http.Error(w, "no such boot", http.StatusNotFound)
+		return
+	}
 	h.o.Log.Error("a server cannot boot", "volume", one.Volume, "from", one.From, "error", err)
 	http.Error(w, "see the log of goldstream", http.StatusServiceUnavailable)
 }

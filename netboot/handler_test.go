@@ -55,6 +55,14 @@ func (f *farm) Server(_ context.Context, id Identity) (Record, error) {
 	}
 	return Record{}, ErrUnknown
 }
+func (f *farm) Record(_ context.Context, id string) (Record, error) {
+	for _, r := range f.records {
+		if r.ID == id {
+			return r, nil
+		}
+	}
+	return Record{}, ErrUnknown
+}
 func (f *farm) BootFiles(context.Context, string) (Files, error) { return f.files, nil }
 func (f *farm) Secret(context.Context, string, netip.Addr) (string, string, error) {
 	return theSecret, "10.0.0.1:10809", nil
@@ -148,6 +156,10 @@ func TestAnothersBoot(t *testing.T) {
 	require.Contains(t, l.script("mac="+mac2, "10.0.0.66"), "Refused")
 	require.Len(t, l.refused, 4)
 	l.bootOf(l.script("mac="+mac2, "10.0.0.7"))
+
+	l.records[mac1] = Record{ID: "1", Volume: "web-1", Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}}
+	require.Equal(t, http.StatusNotFound, l.do("GET", boot+"initrd", "10.0.0.9").Code, "it may ask no more")
+	l.records[mac1] = Record{ID: "1", Volume: "web-1"}
 
 	l.now = l.now.Add(bootLife + time.Second)
 	require.Equal(t, http.StatusNotFound, l.do("GET", boot+"kernel", "10.0.0.9").Code, "a boot lives for a while only")

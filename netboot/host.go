@@ -36,6 +36,9 @@ type Host interface {
 	// Server finds the record of an identity. ErrUnknown: there is none;
 	// ErrConflict: MAC address, UUID and serial belong to different servers.
 	Server(ctx context.Context, id Identity) (Record, error)
+	// Record is one that Server found. ErrUnknown, here and below: it is no more, or
+	// the volume is another server's now.
+	Record(ctx context.Context, record string) (Record, error)
 	// BootFiles are those of a record. ErrNotBootable: it has none.
 	BootFiles(ctx context.Context, record string) (Files, error)
 	// Secret is the export name by which the server opens its volume, and the
