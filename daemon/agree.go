@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"goldstream/blockstore"
 	"goldstream/lifecycle/model"
 	"goldstream/lifecycle/store"
 	"goldstream/lifecycle/task"
@@ -48,7 +49,7 @@ const checkTries = 3
 
 // agreement is what the two databases hold.
 type agreement struct {
-	live, retired map[string]string // names of volumes, and their owner labels
+	live, retired map[string]blockstore.VolumeInfo // by name
 	tasks         map[string]task.Info
 	found         []string
 }
@@ -58,17 +59,17 @@ func (a *agreement) reportf(format string, args ...any) {
 }
 
 func (d *Daemon) readBlocks(ctx context.Context, a *agreement) error {
-	a.live, a.retired = map[string]string{}, map[string]string{}
+	a.live, a.retired = map[string]blockstore.VolumeInfo{}, map[string]blockstore.VolumeInfo{}
 	volumes, err := d.store.Volumes(ctx)
 	if err != nil {
 		return err
 	}
 	for _, v := range volumes {
-		a.live[v.Name] = v.Owner
+		a.live[v.Name] = v
 	}
 	retired, err := d.store.RetiredVolumes(ctx)
 	for _, v := range retired {
-		a.retired[v.Name] = v.Owner
+		a.retired[v.Name] = v.VolumeInfo
 	}
 	return err
 }
@@ -91,8 +92,8 @@ func (a *agreement) compare(r *store.Reader) error {
 		known[v.Name] = true
 		return a.volume(r, v)
 	})
-	for name, owner := range a.live {
-		i, ours := a.tasks[strings.TrimPrefix(owner, "task/")]
+	for name, info := range a.live {
+		i, ours := a.tasks[strings.TrimPrefix(info.Owner, ownerOfTasks)]
 		if ours && i.Kind == changeKindName && i.State.Finished() && !known[name] {
 			a.reportf("volume %s was made by task %s for a profile and is nobody's: look at it and delete it", name, i.ID)
 		}
@@ -122,7 +123,8 @@ func (a *agreement) profile(r *store.Reader, p *model.ServerProfile) error {
 }
 
 func (a *agreement) volume(r *store.Reader, v *model.OSVolume) error {
-	_, live := a.live[v.Name]
+	info, live := a.live[v.Name]
+	live = live && sameVolume(v.VolumeID, info)
 	_, retired := a.retired[v.Name]
 	if v.IsRetired() {
 		if live {

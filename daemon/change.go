@@ -262,7 +262,7 @@ func (b *backend) guardOwned(ctx context.Context, name, what string) error {
 			return err
 		}
 		v := res.(*model.OSVolume)
-		if v.IsRetired() {
+		if info, err := b.Volume(ctx, name); v.IsRetired() || err == nil && !sameVolume(v.VolumeID, info) {
 			return nil
 		}
 		owner, err := newTeller(r).name(v.Profile)

@@ -61,6 +61,7 @@ type move struct {
 	Reasons []string
 	Old     model.URI `json:",omitempty"`
 	OldName string    `json:",omitempty"`
+	OldID   string    `json:",omitempty"` // the block store's
 	Stays   bool      // the old export stays closed if this fails
 	Gone    bool      // the profile is deleted
 	Owed    []string  `json:",omitempty"` // of the profile, still
@@ -72,7 +73,7 @@ func moveOf(d rules.Decision, p *model.ServerProfile, v *model.OSVolume) move {
 		m.Rows = append(m.Rows, string(r))
 	}
 	if v != nil {
-		m.Old, m.OldName = v.URI, v.Name
+		m.Old, m.OldName, m.OldID = v.URI, v.Name, v.VolumeID
 	}
 	return m
 }
@@ -259,13 +260,12 @@ func editVolume(tx *store.Tx, uri model.URI, edit func(*model.OSVolume)) error {
 
 // swap is the commit after which profiles have their new volumes.
 func (d *Daemon) swap(ctx context.Context, r *task.Run, w *work) (task.Commit[*store.Tx], error) {
-	var size int64
+	var made blockstore.VolumeInfo
 	if w.builds() {
-		info, err := d.store.Volume(ctx, w.deployInput.Name)
-		if err != nil {
+		var err error
+		if made, err = d.store.Volume(ctx, w.deployInput.Name); err != nil {
 			return nil, err
 		}
-		size = info.Size
 		d.exports.close(w.deployInput.Name, true) // until its server gets it
 	}
 	if err := r.Put(swapped, true); err != nil {
@@ -274,7 +274,7 @@ func (d *Daemon) swap(ctx context.Context, r *task.Run, w *work) (task.Commit[*s
 	now, grace := time.Now().UTC(), d.grace()
 	return func(tx *store.Tx) error {
 		for i := range w.Moves {
-			if err := swapOne(tx, w, &w.Moves[i], size, now, now.Add(grace)); err != nil {
+			if err := swapOne(tx, w, &w.Moves[i], made, now, now.Add(grace)); err != nil {
 				return err
 			}
 		}
@@ -282,7 +282,7 @@ func (d *Daemon) swap(ctx context.Context, r *task.Run, w *work) (task.Commit[*s
 	}, nil
 }
 
-func swapOne(tx *store.Tx, w *work, m *move, size int64, now, until time.Time) error {
+func swapOne(tx *store.Tx, w *work, m *move, made blockstore.VolumeInfo, now, until time.Time) error {
 	res, err := tx.Get(m.Profile)
 	if err != nil {
 		return err
@@ -297,7 +297,8 @@ func swapOne(tx *store.Tx, w *work, m *move, size int64, now, until time.Time) e
 	}
 	if m.getsVolume() {
 		v := &model.OSVolume{
-			Meta: model.Meta{URI: w.New.URI, Name: w.deployInput.Name}, Home: w.New.Home, Profile: p.URI, Made: w.New.Made, Size: size, Closed: true,
+			Meta: model.Meta{URI: w.New.URI, Name: w.deployInput.Name}, VolumeID: made.ID,
+			Home: w.New.Home, Profile: p.URI, Made: w.New.Made, Size: made.Size, Closed: true,
 		}
 		if err := tx.Create(v); err != nil {
 			return err
@@ -319,7 +320,7 @@ func (d *Daemon) retireOld(ctx context.Context, r *task.Run, w *work) (task.Comm
 		if !m.takesAway() {
 			continue
 		}
-		if err := d.retire(ctx, m.OldName, r.RequestID()+"/"+m.OldName, d.grace()); err != nil {
+		if err := d.retire(ctx, m.OldName, m.OldID, r.RequestID()+"/"+m.OldName, d.grace()); err != nil {
 			r.Logf("volume %s is left until the next start: %v", m.OldName, err)
 			continue
 		}
@@ -328,8 +329,13 @@ func (d *Daemon) retireOld(ctx context.Context, r *task.Run, w *work) (task.Comm
 	return nil, nil
 }
 
-// retire takes a volume out of the block store's names. One that is gone is.
-func (d *Daemon) retire(ctx context.Context, name, requestID string, keep time.Duration) error {
+// retire takes a volume out of the block store's names. One that is gone is, also
+// where another has its name by now.
+func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep time.Duration) error {
+	if info, err := d.store.Volume(ctx, name); err == nil && !sameVolume(id, info) {
+		d.exports.close(name, false) // to whom the name is now
+		return nil
+	}
 	lift, err := d.cutOff(ctx, name)
 	if err != nil {
 		return err

@@ -239,7 +239,10 @@ func (d *Daemon) undoClone(ctx context.Context, r *task.Run) (task.Commit[*store
 	return nil, d.store.DeleteVolume(ctx, in.Name, r.RequestID())
 }
 
-func taskOwner(r *task.Run) string { return "task/" + r.ID() }
+// ownerOfTasks begins the owner labels of volumes that tasks made.
+const ownerOfTasks = "task/"
+
+func taskOwner(r *task.Run) string { return ownerOfTasks + r.ID() }
 
 func orEmptyDisk(image string) string {
 	if image == "" {

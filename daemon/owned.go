@@ -20,39 +20,49 @@ func (b *backend) RetireVolume(ctx context.Context, name string, keep time.Durat
 
 // RestoreVolume brings a deleted volume back. One that was a profile's becomes a
 // volume that is nobody's. The record goes first: a volume in service that has
-// the record of a retired one is retired at the next start.
+// the record of a retired one is retired at the next start. One that could not be
+// retired yet keeps its record: it is no volume to restore.
 func (b *backend) RestoreVolume(ctx context.Context, idOrName, as, requestID string) (blockstore.VolumeInfo, error) {
-	if err := b.forgetRetired(ctx, b.retiredName(ctx, idOrName)); err != nil {
-		return blockstore.VolumeInfo{}, err
+	if v, ok := b.retiredOf(ctx, idOrName); ok {
+		if err := b.forgetRetired(ctx, v); err != nil {
+			return blockstore.VolumeInfo{}, err
+		}
 	}
 	return b.Store.RestoreVolume(ctx, idOrName, as, requestID)
 }
 
 // RemoveRetired removes a deleted volume for good.
 func (b *backend) RemoveRetired(ctx context.Context, idOrName, requestID string) error {
-	name := b.retiredName(ctx, idOrName)
-	if err := b.Store.RemoveRetired(ctx, idOrName, requestID); err != nil {
+	v, ok := b.retiredOf(ctx, idOrName)
+	if err := b.Store.RemoveRetired(ctx, idOrName, requestID); err != nil || !ok {
 		return err
 	}
-	return b.forgetRetired(ctx, name)
+	return b.forgetRetired(ctx, v)
 }
 
-// retiredName is the name of a retired volume, or what was asked for.
-func (b *backend) retiredName(ctx context.Context, idOrName string) string {
+// retiredOf is the retired volume of an ID or, if it is the only one of it, a name.
+func (b *backend) retiredOf(ctx context.Context, idOrName string) (v blockstore.VolumeInfo, ok bool) {
 	list, err := b.RetiredVolumes(ctx)
 	if err != nil {
-		return idOrName
+		return v, false
 	}
-	for _, v := range list {
-		if v.ID == idOrName {
-			return v.Name
+	var named []blockstore.VolumeInfo
+	for _, r := range list {
+		if r.ID == idOrName {
+			return r.VolumeInfo, true
+		}
+		if r.Name == idOrName {
+			named = append(named, r.VolumeInfo)
 		}
 	}
-	return idOrName
+	if len(named) != 1 {
+		return v, false
+	}
+	return named[0], true
 }
 
 // forgetRetired removes the record of a profile's volume that is retired no more.
-func (b *backend) forgetRetired(ctx context.Context, name string) error {
+func (b *backend) forgetRetired(ctx context.Context, v blockstore.VolumeInfo) error {
 	if has, err := b.d.hasLifecycle(); err != nil || !has {
 		return err
 	}
@@ -60,13 +70,16 @@ func (b *backend) forgetRetired(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.Update(ctx, store.Cause{Who: "api", Why: "volume " + name + " is retired no more"}, func(tx *store.Tx) error {
-		res, err := tx.ByName(model.OSVolumes, name)
-		if errors.Is(err, store.ErrNotFound) || err == nil && !res.(*model.OSVolume).IsRetired() {
+	return s.Update(ctx, store.Cause{Who: "api", Why: "volume " + v.Name + " is retired no more"}, func(tx *store.Tx) error {
+		res, err := tx.ByName(model.OSVolumes, v.Name)
+		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if rec := res.(*model.OSVolume); !rec.IsRetired() || !sameVolume(rec.VolumeID, v) {
+			return nil
 		}
 		return tx.Delete(res.Head().URI, res.Head().ETag)
 	})

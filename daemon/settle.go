@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"goldstream/blockstore"
@@ -11,10 +13,34 @@ import (
 	"goldstream/lifecycle/task"
 )
 
-// loadClosed closes the exports that wait for a server.
+// sameVolume tells whether a volume of the block store is the one of a record,
+// which has the same name. A record without the ID is of before it was kept, and
+// its volume was made by a task.
+func sameVolume(id string, info blockstore.VolumeInfo) bool {
+	if id == "" {
+		return strings.HasPrefix(info.Owner, ownerOfTasks)
+	}
+	return id == info.ID
+}
+
+// inService tells whether the volume of a record is one of the block store's that
+// can be opened.
+func (d *Daemon) inService(ctx context.Context, v *model.OSVolume) (bool, error) {
+	info, err := d.store.Volume(ctx, v.Name)
+	if errors.Is(err, blockstore.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && sameVolume(v.VolumeID, info), err
+}
+
+// loadClosed closes the exports that wait for a server. The name of a volume that
+// is retired is free: whoever has it next, or has that volume restored, opens it.
 func (d *Daemon) loadClosed(ctx context.Context, s *store.Store) error {
 	return eachVolume(ctx, s, func(v *model.OSVolume) {
-		if v.Closed {
+		if !v.Closed {
+			return
+		}
+		if live, err := d.inService(ctx, v); !v.IsRetired() || live || err != nil {
 			d.exports.close(v.Name, true)
 		}
 	})
@@ -76,18 +102,20 @@ func (d *Daemon) retireLeft(ctx context.Context, s *store.Store) error {
 	if err != nil || len(retired) == 0 {
 		return err
 	}
-	kept, err := d.retiredNames(ctx)
+	kept, err := d.store.RetiredVolumes(ctx)
 	if err != nil {
 		return err
 	}
 	var gone []*model.OSVolume
 	var errs error
 	for _, v := range retired {
-		_, err := d.store.Volume(ctx, v.Name)
+		live, err := d.inService(ctx, v)
 		switch {
-		case err == nil:
-			errs = errors.Join(errs, d.retire(ctx, v.Name, "", max(time.Until(v.Until), time.Minute)))
-		case errors.Is(err, blockstore.ErrNotFound) && !kept[v.Name]:
+		case err != nil:
+			errs = errors.Join(errs, err)
+		case live:
+			errs = errors.Join(errs, d.retire(ctx, v.Name, v.VolumeID, "", max(time.Until(v.Until), time.Minute)))
+		case !slices.ContainsFunc(kept, func(k blockstore.RetiredVolume) bool { return k.Name == v.Name && sameVolume(v.VolumeID, k.VolumeInfo) }):
 			gone = append(gone, v)
 		}
 	}
@@ -102,15 +130,6 @@ func (d *Daemon) retireLeft(ctx context.Context, s *store.Store) error {
 		}
 		return nil
 	}))
-}
-
-func (d *Daemon) retiredNames(ctx context.Context) (map[string]bool, error) {
-	list, err := d.store.RetiredVolumes(ctx)
-	names := map[string]bool{}
-	for _, v := range list {
-		names[v.Name] = true
-	}
-	return names, err
 }
 
 func (d *Daemon) grace() time.Duration {

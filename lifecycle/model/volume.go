@@ -85,6 +85,9 @@ type Made struct {
 // the volume's Name.
 type OSVolume struct {
 	Meta
+	// VolumeID is the block store's, which is never used twice: after this one is
+	// retired, another may have its name. "" in records of before it was kept.
+	VolumeID string `json:"volumeId,omitempty"`
 	// Home is the logical enclosure that it was made for, which may be gone.
 	Home URI `json:"homeUri"`
 	// Profile is whose it is or, when retired, was, which may be gone.
