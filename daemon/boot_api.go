@@ -34,28 +34,35 @@ func (b *backend) AssignBoot(ctx context.Context, volume string, req v1.BootRequ
 	} else if err != nil {
 		return v1.BootServer{}, err
 	}
-	t := token{Volume: v.Name, VolumeID: v.ID, Allow: r.Allow, Created: r.Created}
+	t := token{Volume: v.Name, VolumeID: v.ID, Allow: r.Allow, Boot: true, Created: r.Created}
 	if r.Secret, t, err = b.d.tokens.create(t); err != nil {
 		return v1.BootServer{}, err
 	}
 	r.TokenID = t.ID
-	if err := b.replaceBoot(ctx, r); err != nil {
+	old, err := b.replaceBoot(ctx, r)
+	if err != nil {
 		err = errors.Join(err, b.d.tokens.remove(t.ID))
 		if errors.Is(err, errTaken) {
 			return v1.BootServer{}, &v1.Error{Code: v1.CodeInUse, Message: err.Error(), Advice: "Take it away from there with 'goldstream boot unassign'."}
 		}
 		return v1.BootServer{}, err
 	}
-	return b.bootServer(ctx, r), nil
+	if old != nil { // one that came meanwhile, or boots that did
+		err = b.endBoot(ctx, *old)
+	}
+	return b.bootServer(ctx, r), err
 }
 
-// replaceBoot ends what the volume's former server had, before another one has it.
-func (b *backend) replaceBoot(ctx context.Context, r bootRecord) error {
+// replaceBoot ends what the volume's former server had, before another one has it. It
+// returns the record that was replaced in the end.
+func (b *backend) replaceBoot(ctx context.Context, r bootRecord) (*bootRecord, error) {
 	if err := b.d.boots.free(r); err != nil {
-		return err
+		return nil, err
 	}
 	if old, had := b.d.boots.get(r.VolumeID); had {
-		b.endBoot(ctx, old)
+		if err := b.endBoot(ctx, old); err != nil {
+			return nil, err
+		}
 	}
 	return b.d.boots.put(r)
 }
@@ -98,13 +105,21 @@ func newBootRecord(req v1.BootRequest) (r bootRecord, err error) {
 }
 
 // endBoot takes a record's secret back, and forgets its boots.
-func (b *backend) endBoot(ctx context.Context, r bootRecord) {
-	if err := b.RevokeToken(ctx, r.TokenID); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		b.d.log.Warn("the export of a former boot record is left: revoke it", "export", r.TokenID, "error", err)
-	}
+func (b *backend) endBoot(ctx context.Context, r bootRecord) error {
 	if h := b.d.booting.Load(); h != nil {
 		h.Forget(r.key())
 	}
+	err := b.d.tokens.remove(r.TokenID)
+	if errors.Is(err, fs.ErrNotExist) { // revoked before
+		err = nil
+	}
+	if b.clients != nil && !b.d.tokens.has(r.TokenID) {
+		err = errors.Join(err, b.clients.Disconnect(ctx, r.TokenID))
+	}
+	if err != nil {
+		return fmt.Errorf("the volume's server may not be cut off, try again: export %s: %w", r.TokenID, err)
+	}
+	return nil
 }
 
 // RefreshBoot gives a record other boot files: the volume was written since.
@@ -184,11 +199,10 @@ func (b *backend) UnassignBoot(ctx context.Context, volume string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.d.boots.remove(r.VolumeID); err != nil {
+	if err := b.endBoot(ctx, r); err != nil {
 		return err
 	}
-	b.endBoot(ctx, r)
-	return nil
+	return b.d.boots.remove(r)
 }
 
 // BootServers lists the servers and what is known of their last boots.

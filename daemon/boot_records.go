@@ -78,8 +78,9 @@ func identityKeys(id netboot.Identity) (keys []string) {
 
 // bootRecords are all records of a data directory.
 type bootRecords struct {
-	dir string
-	mu  struct {
+	dir    string
+	unread int // records that could not be read
+	mu     struct {
 		sync.Mutex
 		byID  map[string]*bootRecord // by volume id; the records are never changed
 		byKey map[string]*bootRecord // by each of their identities
@@ -109,6 +110,7 @@ func openBootRecords(dir string, log *slog.Logger) (*bootRecords, error) {
 		r, err := readBootRecord(path)
 		if err != nil {
 			log.Error("the boot record of a server cannot be read: assign its volume again", "file", path, "error", err)
+			s.unread++
 			continue
 		}
 		s.index(r)
@@ -166,19 +168,21 @@ func (s *bootRecords) freeLocked(r bootRecord) error {
 	return nil
 }
 
-// put keeps a record, in the place of the volume's old one. It is durable then.
-func (s *bootRecords) put(r bootRecord) error {
+// put keeps a record, in the place of the volume's old one, which it returns if there
+// was one. It is durable then.
+func (s *bootRecords) put(r bootRecord) (old *bootRecord, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.freeLocked(r); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.write(r); err != nil {
-		return fmt.Errorf("cannot keep the boot record: %w", err)
+		return nil, fmt.Errorf("cannot keep the boot record: %w", err)
 	}
+	old = s.mu.byID[r.VolumeID]
 	s.unindex(r.VolumeID)
 	s.index(&r)
-	return nil
+	return old, nil
 }
 
 func (s *bootRecords) write(r bootRecord) error {
@@ -237,13 +241,17 @@ func (s *bootRecords) update(id string, f func(*bootRecord) bool) (bool, error) 
 	return true, nil
 }
 
-func (s *bootRecords) remove(id string) error {
+// remove forgets a record, unless its volume has another one by now.
+func (s *bootRecords) remove(r bootRecord) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := os.Remove(s.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if now := s.mu.byID[r.VolumeID]; now == nil || now.TokenID != r.TokenID {
+		return nil
+	}
+	if err := os.Remove(s.path(r.VolumeID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	s.unindex(id)
+	s.unindex(r.VolumeID)
 	return syncDir(s.dir)
 }
 

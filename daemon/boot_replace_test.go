@@ -2,17 +2,21 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"goldstream/api/v1"
+	"goldstream/blockstore"
 	"goldstream/netboot"
 )
 
@@ -81,4 +85,57 @@ func formerServer(t *testing.T, at string) {
 	require.NotContains(t, text, d.boots.list()[0].Secret)
 	_, code = get("b/" + id + "/initrd")
 	require.Equal(t, http.StatusNotFound, code)
+}
+
+// TestBootTokens: each boot record has one export, and there is no other, whether
+// servers are assigned at once or a kill comes between an export and its record.
+func TestBootTokens(t *testing.T) {
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	d, err := Open(dir, Options{Logger: quiet})
+	require.NoError(t, err)
+	key := bootVolume(t, d, "52:54:00:00:00:01")
+	c := d.Embed()
+	var all sync.WaitGroup
+	errs := make([]error, 8)
+	for i := range errs {
+		all.Go(func() {
+			_, errs[i] = c.AssignBoot(t.Context(), "v", v1.BootRequest{MACs: []string{fmt.Sprintf("52:54:00:00:01:%02x", i)}, Files: key})
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	require.Len(t, d.boots.list(), 1)
+	require.Len(t, d.tokens.list(), 1)
+	r := d.boots.list()[0]
+	require.Equal(t, r.TokenID, d.tokens.list()[0].ID)
+
+	// Refused: the server that has the volume keeps it.
+	_, err = d.store.CreateVolume(t.Context(), blockstore.CloneRequest{Name: "w", Size: 1 << 20})
+	require.NoError(t, err)
+	_, err = c.AssignBoot(t.Context(), "w", v1.BootRequest{MACs: []string{"52:54:00:00:00:09"}, Files: key})
+	require.NoError(t, err)
+	_, err = c.AssignBoot(t.Context(), "w", v1.BootRequest{MACs: r.MACs, Files: key})
+	require.ErrorContains(t, err, `belongs to the server of volume "v"`)
+	require.Len(t, d.tokens.list(), 2)
+	require.NoError(t, c.UnassignBoot(t.Context(), "w"))
+	require.Len(t, d.tokens.list(), 1)
+
+	_, own, err := d.tokens.create(token{Volume: "v", VolumeID: r.VolumeID})
+	require.NoError(t, err)
+	_, _, err = d.tokens.create(token{Volume: "v", VolumeID: r.VolumeID, Boot: true})
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	require.NoError(t, d.Close())
+	d, err = Open(dir, Options{Logger: quiet})
+	require.NoError(t, err)
+	require.Len(t, d.tokens.list(), 2)
+	require.True(t, d.tokens.has(own.ID) && d.tokens.has(r.TokenID))
+	require.NoError(t, d.Close())
+	require.NoError(t, os.WriteFile(d.boots.path(r.VolumeID), []byte("{"), 0o600))
+	d, err = Open(dir, Options{Logger: quiet})
+	require.NoError(t, err)
+	require.True(t, d.tokens.has(r.TokenID), "its record may be repaired")
+	require.NoError(t, d.Close())
 }

@@ -239,8 +239,10 @@ func TestBootRecordsAreDurable(t *testing.T) {
 	s, err := openBootRecords(dir, quiet)
 	require.NoError(t, err)
 	r := bootRecord{Volume: "web", VolumeID: "7", MACs: []string{"52:54:00:00:00:01"}, Serial: "S", Secret: "x", TokenID: "t", Created: time.Unix(1, 0).UTC()}
-	require.NoError(t, s.put(r))
-	require.ErrorIs(t, s.put(bootRecord{Volume: "other", VolumeID: "8", Serial: "S"}), errTaken)
+	_, err = s.put(r)
+	require.NoError(t, err)
+	_, err = s.put(bootRecord{Volume: "other", VolumeID: "8", Serial: "S"})
+	require.ErrorIs(t, err, errTaken)
 	fi, err := os.Stat(s.path("7"))
 	require.NoError(t, err)
 	require.Equal(t, fs.FileMode(0o600), fi.Mode())
@@ -256,7 +258,9 @@ func TestBootRecordsAreDurable(t *testing.T) {
 	require.ErrorIs(t, err, netboot.ErrConflict)
 	_, err = s.find(netboot.Identity{MAC: "52:54:00:00:00:02"})
 	require.ErrorIs(t, err, netboot.ErrUnknown)
-	require.NoError(t, s.remove("7"))
+	require.NoError(t, s.remove(bootRecord{VolumeID: "7", TokenID: "older"}))
+	require.Len(t, s.list(), 1)
+	require.NoError(t, s.remove(r))
 	_, err = s.find(netboot.Identity{Serial: "S"})
 	require.ErrorIs(t, err, netboot.ErrUnknown)
 }

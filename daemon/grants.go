@@ -57,8 +57,8 @@ func nameOf(ctx context.Context, store *blockstore.Store, t token) (name string,
 	return "", false
 }
 
-// forgetGone removes the tokens of volumes that are gone for good. Nothing
-// else may use the store yet.
+// forgetGone removes the tokens of volumes that are gone for good, and those of boot
+// records that are no more. Nothing else may use the store yet.
 func (d *Daemon) forgetGone(ctx context.Context) error {
 	if len(d.tokens.list()) == 0 && len(d.boots.list()) == 0 {
 		return nil
@@ -80,10 +80,18 @@ func (d *Daemon) forgetGone(ctx context.Context) error {
 	}
 	for _, r := range d.boots.list() {
 		if !live[r.VolumeID] {
-			err = errors.Join(err, d.boots.remove(r.VolumeID))
+			err = errors.Join(err, d.boots.remove(r))
 		}
 	}
-	return errors.Join(err, d.tokens.removeOf(func(t token) bool { return !live[t.VolumeID] }))
+	// A kill between a token and its boot record leaves one that nobody can use or
+	// revoke knowingly. A record that cannot be read may be the one that has it.
+	named := map[string]bool{}
+	for _, r := range d.boots.list() {
+		named[r.TokenID] = true
+	}
+	return errors.Join(err, d.tokens.removeOf(func(t token) bool {
+		return !live[t.VolumeID] || t.Boot && !named[t.ID] && d.boots.unread == 0
+	}))
 }
 
 // CreateToken makes a token for a volume.
