@@ -169,8 +169,8 @@ func (ch *change) keep(c rules.Case, d rules.Decision, before, after *model.Serv
 	// What is owed stays owed, but for what is done to the profile itself.
 	var left []string
 	if before != nil && d.Action == rules.Retain && !ofProfile(c.Event.Kind) {
-		if left = before.Owed; len(left) > 0 && v != nil && v.Closed {
-			d.Export = rules.KeepExport
+		if left = before.Owed; len(left) > 0 && v != nil {
+			d.Export = owing(d.Export, left, v)
 		}
 	}
 	works := d.Action != rules.Retain || d.Export != rules.KeepExport
@@ -185,7 +185,13 @@ func (ch *change) keep(c rules.Case, d rules.Decision, before, after *model.Serv
 		for _, row := range rules.Owes(d) {
 			after.Owed = append(after.Owed, string(row))
 		}
-		m := moveOf(d, after, v)
+		m := moveOf(d, before, after, v)
+		if m.Stays && !v.Closed {
+			// Durable at once: nobody gets it if the task ends before its first step.
+			if err := editVolume(ch.tx, v.URI, func(v *model.OSVolume) { v.Closed = true }); err != nil {
+				return err
+			}
+		}
 		m.Owed = left
 		m.Gone = c.Event.Kind == rules.DeleteProfile
 		ch.work.Moves = append(ch.work.Moves, m)
@@ -202,6 +208,19 @@ func (ch *change) keep(c rules.Case, d rules.Decision, before, after *model.Serv
 		return nil
 	}
 	return ch.tx.Save(after)
+}
+
+// owing is what happens to the export of a volume that is to be another: it is not
+// opened to a server that cannot access it.
+func owing(e rules.Export, owed []string, v *model.OSVolume) rules.Export {
+	abroad := slices.Contains(owed, "4") || slices.Contains(owed, "5")
+	switch {
+	case v.Closed:
+		return rules.KeepExport
+	case abroad && e != rules.KeepExport:
+		return rules.CloseExport
+	}
+	return e
 }
 
 func ofProfile(k rules.EventKind) bool {

@@ -29,7 +29,7 @@ func (m *move) takesAway() bool {
 	return rules.Decision{Action: m.Action}.Destroys() && m.OldName != ""
 }
 func (m *move) cutsOff() bool {
-	return m.takesAway() || m.Export == rules.CloseExport || m.Export == rules.MoveExport
+	return m.takesAway() || m.Export != rules.KeepExport // also to open: a fence before may have failed
 }
 func (m *move) getsVolume() bool { return m.Action == rules.Create || m.Action == rules.Regenerate }
 func (m *move) opensOld() bool   { return m.Export == rules.OpenExport || m.Export == rules.MoveExport }
@@ -62,18 +62,20 @@ type move struct {
 	Old     model.URI `json:",omitempty"`
 	OldName string    `json:",omitempty"`
 	OldID   string    `json:",omitempty"` // the block store's
-	Stays   bool      // the old export stays closed if this fails
+	Stays   bool      // the old export is closed if this fails
 	Gone    bool      // the profile is deleted
 	Owed    []string  `json:",omitempty"` // of the profile, still
 }
 
-func moveOf(d rules.Decision, p *model.ServerProfile, v *model.OSVolume) move {
-	m := move{Profile: p.URI, Name: p.Name, Action: d.Action, Export: d.Export, Reasons: d.Reasons, Stays: rules.StaysClosed(d)}
+func moveOf(d rules.Decision, before, p *model.ServerProfile, v *model.OSVolume) move {
+	m := move{Profile: p.URI, Name: p.Name, Action: d.Action, Export: d.Export, Reasons: d.Reasons}
 	for _, r := range d.Rows {
 		m.Rows = append(m.Rows, string(r))
 	}
 	if v != nil {
 		m.Old, m.OldName, m.OldID = v.URI, v.Name, v.VolumeID
+		// Whoever has it open is not, or not yet, the server that the profile names.
+		m.Stays = v.Closed || d.Export != rules.KeepExport || rules.StaysClosed(d) || before != nil && before.Hardware != p.Hardware
 	}
 	return m
 }
@@ -176,36 +178,6 @@ func (d *Daemon) begin(_ context.Context, r *task.Run, w *work) (task.Commit[*st
 	return nil, nil
 }
 
-// giveUp has the profiles show that the task failed. What it was for is owed.
-func (d *Daemon) giveUp(_ context.Context, r *task.Run, w *work) (task.Commit[*store.Tx], error) {
-	id := r.ID()
-	return func(tx *store.Tx) error {
-		for _, m := range w.Moves {
-			if err := failProfile(tx, m.Profile, id); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil
-}
-
-// failProfile marks a profile that still is the task's.
-func failProfile(tx *store.Tx, uri model.URI, id string) error {
-	res, err := tx.Get(uri)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	p := res.(*model.ServerProfile)
-	if p.State != model.StateApplying || taskID(p.Task) != id {
-		return nil
-	}
-	p.State = model.StateError
-	return tx.Save(p)
-}
-
 // fenceOld closes exports and cuts off who has them open.
 func (d *Daemon) fenceOld(ctx context.Context, r *task.Run, w *work) (task.Commit[*store.Tx], error) {
 	var closed []model.URI
@@ -223,17 +195,6 @@ func (d *Daemon) fenceOld(ctx context.Context, r *task.Run, w *work) (task.Commi
 		closed = append(closed, m.Old)
 	}
 	return setClosed(closed, true), nil
-}
-
-func (d *Daemon) unfenceOld(_ context.Context, _ *task.Run, w *work) (task.Commit[*store.Tx], error) {
-	var open []model.URI
-	for _, m := range w.Moves {
-		if m.cutsOff() && !m.Stays {
-			d.exports.close(m.OldName, false)
-			open = append(open, m.Old)
-		}
-	}
-	return setClosed(open, false), nil
 }
 
 func setClosed(volumes []model.URI, closed bool) task.Commit[*store.Tx] {

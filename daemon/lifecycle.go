@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"goldstream/lifecycle/model"
 	"goldstream/lifecycle/store"
 	"goldstream/lifecycle/task"
 )
@@ -149,7 +150,40 @@ func (b *backend) CancelTask(ctx context.Context, id string) (task.Info, error) 
 		if err != nil {
 			return i, err
 		}
-		return i, b.d.failAbandoned(ctx, s, tasks)
+		return i, errors.Join(b.d.failAbandoned(ctx, s, tasks), b.d.closeAbandoned(ctx, s, i.ID))
 	}
 	return i, err
+}
+
+// closeAbandoned takes volumes from servers that are not the profiles' any more,
+// where the task that should have done so was cancelled before it began. In an
+// update no other task of such a profile begins.
+func (d *Daemon) closeAbandoned(ctx context.Context, s *store.Store, id string) error {
+	var names []string
+	err := s.Update(ctx, store.Cause{Who: "goldstream", Why: "the task of a profile was cancelled"}, func(tx *store.Tx) error {
+		names = nil
+		return tx.Each(model.ServerProfiles, func(res model.Resource) error {
+			p := res.(*model.ServerProfile)
+			if p.State != model.StateError || taskID(p.Task) != id || p.Volume == "" {
+				return nil
+			}
+			res, err := tx.Get(p.Volume)
+			if err != nil {
+				return err
+			}
+			if v := res.(*model.OSVolume); v.Closed {
+				d.exports.close(v.Name, true)
+				names = append(names, v.Name)
+			}
+			return nil
+		})
+	})
+	for _, name := range names {
+		lift, errOut := d.cutOff(ctx, name)
+		if errOut == nil {
+			lift()
+		}
+		err = errors.Join(err, errOut)
+	}
+	return err
 }
