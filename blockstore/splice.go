@@ -39,7 +39,7 @@ func (d *Disk) TrySplice(pipe int, length, off int64) (moved int64, ok bool) {
 	defer releaseSplice(pieces)
 	for _, p := range pieces {
 		f, isFile := p.handle.file.(descriptor)
-		ok = ok && isFile && resident(f.Fd(), p.at, p.n)
+		ok = ok && isFile && resident(f.Fd(), p.at, p.n) && upToDate(f.Fd(), p.at, p.n)
 	}
 	if !ok {
 		return 0, false
@@ -115,6 +115,22 @@ func resident(fd uintptr, off int64, n int) bool {
 	}
 	page := int64(unix.Getpagesize())
 	return int64(stat.cache) == (off+int64(n)+page-1)/page-off/page
+}
+
+// upToDate tells that pages of a range that is resident do not wait for the disk:
+// those of a readahead under way do. It looks at the last page and some before,
+// since a readahead fills whole stretches.
+func upToDate(fd uintptr, off int64, n int) bool {
+	const stretch = 64 << 10
+	for at := off + int64(n) - 1; at >= off; at -= stretch {
+		var b [1]byte
+		iov := unix.Iovec{Base: &b[0], Len: 1}
+		m, _, errno := syscall.RawSyscall6(unix.SYS_PREADV2, fd, uintptr(unsafe.Pointer(&iov)), 1, uintptr(at), 0, unix.RWF_NOWAIT)
+		if errno != 0 || m != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // spliceOut moves n bytes of a file into a pipe and returns how many it did.

@@ -204,9 +204,10 @@ func TestDeployOnFailingStore(t *testing.T) {
 		require.Empty(t, i.Failure.Left, name)
 		h.absent(t, "v")
 	}
+	fault = faultyDisk{flush: syscall.EIO, hits: new(atomic.Int64)}
 	i := h.deploy(t, v1.DeployRequest{Name: "kept", Keep: true})
 	require.Equal(t, task.Failed, i.State)
-	require.Contains(t, h.content(t, "kept"), "written by a step, s3cret-of-the-plan")
+	require.True(t, strings.Contains(h.content(t, "kept"), "written by a step, s3cret-of-the-plan"))
 
 	fault = faultyDisk{}
 	id := make(chan string, 1)

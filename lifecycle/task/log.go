@@ -23,17 +23,23 @@ func (r *record) add(at time.Time, step, text string) {
 		if !utf8.ValidString(line) {
 			line = strings.ToValidUTF8(line, "�")
 		}
-		r.Lines++
-		r.Log = append(r.Log, Line{r.Lines, at, step, line})
-	}
-	size, keep := 0, len(r.Log)
-	for keep > 0 && len(r.Log)-keep < maxLines {
-		if size += len(r.Log[keep-1].Text) + 64; size > maxLogSize {
-			break
+		if r.logSize == 0 { // it was read from the journal
+			for _, l := range r.Log {
+				r.logSize += l.size()
+			}
 		}
-		keep--
-	}
-	if keep > 0 {
-		r.Log = append([]Line(nil), r.Log[keep:]...)
+		r.Lines++
+		l := Line{r.Lines, at, step, line}
+		r.Log = append(r.Log, l)
+		r.logSize += l.size()
+		// What goes stays in memory until append moves the rest: others may hold
+		// the slice, and a script may print millions of lines.
+		for len(r.Log) > maxLines || r.logSize > maxLogSize {
+			r.logSize -= r.Log[0].size()
+			r.Log = r.Log[1:]
+		}
 	}
 }
+
+// size is what a line takes, about, in bytes.
+func (l Line) size() int { return len(l.Text) + 64 }

@@ -102,6 +102,7 @@ type record struct {
 	Left      time.Duration `json:"left,omitempty"`    // ns, of the deadline
 	Log       []Line        `json:"log,omitempty"`
 	Lines     uint64        `json:"lines"` // logged ever
+	logSize   int           // of Log, in bytes; 0: not known
 }
 
 // counters are the record of the engine itself, under the ID "".

@@ -37,16 +37,22 @@ const (
 	// mostShown is how much of it the log has: much less, so that no secret can
 	// lie across the end of what was held.
 	mostShown = 8 << 10
+	// lineCost is what a line takes of the log's limit beside its text, in bytes.
+	lineCost = 64
+	// mostFailures is how many lines the log has of commands that failed, beside
+	// its limit. Why a run ended is in its error too.
+	mostFailures = 1000
 )
 
 // journal makes lines of what is written, and masks them.
 type journal struct {
-	hear   func(Line)
-	masker *attribute.Masker
-	step   int
-	room   int64
-	stdout *lineWriter
-	stderr *lineWriter
+	hear     func(Line)
+	masker   *attribute.Masker
+	step     int
+	room     int64
+	failures int
+	stdout   *lineWriter
+	stderr   *lineWriter
 }
 
 func newJournal(o Options, m *attribute.Masker) *journal {
@@ -68,11 +74,16 @@ func (j *journal) line(kind LineKind, text string) {
 	if len(text) > mostShown {
 		text = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:mostShown], ""), len(text))
 	}
-	if bounded := kind == Output || kind == Command || kind == Message; bounded {
+	switch kind {
+	case Failure: // why a run ended comes last
+		if j.failures++; j.failures > mostFailures {
+			return
+		}
+	case Output, Command, Message:
 		if j.room < 0 {
 			return
 		}
-		if j.room -= int64(len(text) + 1); j.room < 0 {
+		if j.room -= int64(len(text) + lineCost); j.room < 0 {
 			kind, text = Failure, "the log is full: what else scripts do and print is left out"
 		}
 	}
