@@ -754,7 +754,7 @@ func (r *crashRun) captureImage(v *crashVolume) {
 }
 
 func (r *crashRun) growVolume(v *crashVolume) {
-	if v == nil || len(v.content) > 20<<20 {
+	if v == nil || len(v.content) > 20<<20 || v.larger != 0 { // it may have grown
 		return
 	}
 	v.larger = int64(len(v.content) + r.size())
