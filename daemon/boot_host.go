@@ -121,14 +121,14 @@ func (h *bootHost) Secret(_ context.Context, id string, reached netip.Addr) (sec
 	return "", "", fmt.Errorf("NBD is not served without TLS on %s, where servers boot: add --nbd %s,tls=on", reached, netip.AddrPortFrom(reached, 10809))
 }
 
-// Began forgets the mode of the boot that has begun.
+// Began forgets the mode of the boot that has begun, unless nothing may be changed.
 func (h *bootHost) Began(_ context.Context, id string) {
 	had, err := h.d.boots.keyed(id)
-	if err != nil {
+	if err != nil || h.d.opts.ReadOnly {
 		return
 	}
 	_, err = h.d.boots.update(had.VolumeID, func(r *bootRecord) bool {
-		if r.TokenID != had.TokenID {
+		if r.TokenID != had.TokenID || r.Mode == "" {
 			return false
 		}
 		r.Mode = ""

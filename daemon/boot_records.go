@@ -88,8 +88,8 @@ type bootRecords struct {
 }
 
 // openBootRecords reads the records. One that cannot be read boots nothing; the log
-// says so, and the others work.
-func openBootRecords(dir string, log *slog.Logger) (*bootRecords, error) {
+// says so, and the others work. What a kill left goes, unless they are only read.
+func openBootRecords(dir string, log *slog.Logger, readOnly bool) (*bootRecords, error) {
 	s := &bootRecords{dir: dir}
 	s.mu.byID, s.mu.byKey = map[string]*bootRecord{}, map[string]*bootRecord{}
 	files, err := os.ReadDir(dir)
@@ -102,6 +102,9 @@ func openBootRecords(dir string, log *slog.Logger) (*bootRecords, error) {
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name())
 		if strings.HasSuffix(f.Name(), newSuffix) {
+			if readOnly {
+				continue
+			}
 			if err := os.Remove(path); err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -138,4 +139,38 @@ func TestBootTokens(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, d.tokens.has(r.TokenID), "its record may be repaired")
 	require.NoError(t, d.Close())
+}
+
+// TestBootReadOnly: a data directory that is only read is as before when servers boot
+// from it, also in a mode that is for once.
+func TestBootReadOnly(t *testing.T) {
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	d, err := Open(dir, Options{Logger: quiet})
+	require.NoError(t, err)
+	bootVolume(t, d, "52:54:00:00:00:01")
+	c := d.Embed()
+	_, err = c.NextBoot(t.Context(), "v", "rescue")
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	path := d.boots.path(d.boots.list()[0].VolumeID)
+	require.NoError(t, d.Close())
+	require.NoError(t, os.WriteFile(path+newSuffix, []byte("{"), 0o600))
+	tokenLeft := filepath.Join(dir, "exports", "0123456789ab.json.new")
+	require.NoError(t, os.WriteFile(tokenLeft, []byte("{"), 0o600))
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+
+	d, err = Open(dir, Options{Logger: quiet, ReadOnly: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.Close()) }()
+	host := &bootHost{d: d}
+	rec, err := host.Server(t.Context(), netboot.Identity{MAC: "52:54:00:00:00:01"})
+	require.NoError(t, err)
+	require.Equal(t, netboot.ModeRescue, rec.Mode)
+	host.Began(t.Context(), rec.ID)
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after))
+	require.FileExists(t, path+newSuffix)
+	require.FileExists(t, tokenLeft)
 }

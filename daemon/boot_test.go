@@ -236,7 +236,7 @@ func TestBootRecordsAreDurable(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "boot", "servers")
 	quiet := slog.New(slog.DiscardHandler)
-	s, err := openBootRecords(dir, quiet)
+	s, err := openBootRecords(dir, quiet, false)
 	require.NoError(t, err)
 	r := bootRecord{Volume: "web", VolumeID: "7", MACs: []string{"52:54:00:00:00:01"}, Serial: "S", Secret: "x", TokenID: "t", Created: time.Unix(1, 0).UTC()}
 	_, err = s.put(r)
@@ -248,7 +248,7 @@ func TestBootRecordsAreDurable(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o600), fi.Mode())
 	require.NoError(t, os.WriteFile(s.path("7")+newSuffix, nil, 0o600))
 	require.NoError(t, os.WriteFile(s.path("9"), []byte("{"), 0o600))
-	s, err = openBootRecords(dir, quiet)
+	s, err = openBootRecords(dir, quiet, false)
 	require.NoError(t, err)
 	require.Equal(t, []bootRecord{r}, s.list())
 	got, err := s.find(netboot.Identity{MAC: "52:54:00:00:00:01"})

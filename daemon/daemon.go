@@ -141,10 +141,10 @@ func Open(dir string, o Options) (*Daemon, error) {
 		exports: newExports(store), views: newViews(store, o.Logger),
 		imports: make(slots, o.Imports), conversions: make(slots, o.Conversions)}
 	d.cells.d = d
-	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log); err != nil {
+	if d.tokens, err = openTokens(filepath.Join(dir, "exports"), d.log, o.ReadOnly); err != nil {
 		return nil, errors.Join(fmt.Errorf("export tokens: %w", err), store.Close())
 	}
-	if d.boots, err = openBootRecords(d.bootDir("servers"), d.log); err != nil {
+	if d.boots, err = openBootRecords(d.bootDir("servers"), d.log, o.ReadOnly); err != nil {
 		return nil, errors.Join(fmt.Errorf("boot records: %w", err), store.Close())
 	}
 	if o.ReadOnly {

@@ -78,8 +78,8 @@ type tokens struct {
 }
 
 // openTokens reads the tokens. One that cannot be read opens nothing; the log
-// says so, and the others work.
-func openTokens(dir string, log *slog.Logger) (*tokens, error) {
+// says so, and the others work. What a kill left goes, unless they are only read.
+func openTokens(dir string, log *slog.Logger, readOnly bool) (*tokens, error) {
 	s := &tokens{dir: dir}
 	s.mu.byID = map[string]token{}
 	files, err := os.ReadDir(dir)
@@ -92,6 +92,9 @@ func openTokens(dir string, log *slog.Logger) (*tokens, error) {
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name())
 		if strings.HasSuffix(f.Name(), newSuffix) {
+			if readOnly {
+				continue
+			}
 			if err := os.Remove(path); err != nil {
 				return nil, err
 			}

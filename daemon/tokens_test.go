@@ -20,7 +20,7 @@ func TestTokensAreDurable(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "exports")
 	quiet := slog.New(slog.DiscardHandler)
-	s, err := openTokens(dir, quiet)
+	s, err := openTokens(dir, quiet, false)
 	require.NoError(t, err)
 	one, kept, err := s.create(token{Volume: "web", VolumeID: "7", ReadOnly: true})
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestTokensAreDurable(t *testing.T) {
 	require.NoError(t, os.WriteFile(s.path("ba9876543210"), p, 0o600)) // another one's content
 	require.NoError(t, os.WriteFile(s.path("ffffffffffff"), p[:9], 0o600))
 	log := new(strings.Builder)
-	s, err = openTokens(dir, slog.New(slog.NewTextHandler(log, nil)))
+	s, err = openTokens(dir, slog.New(slog.NewTextHandler(log, nil)), false)
 	require.NoError(t, err)
 	require.NoFileExists(t, half)
 	require.Equal(t, 2, strings.Count(log.String(), "cannot be read"))
