@@ -37,7 +37,7 @@ func (r *running) listenBoot(addresses []string) error {
 			r.boot.close()
 			return fmt.Errorf("boot address %s: %w", a, err)
 		}
-		r.boot.lns = append(r.boot.lns, netutil.LimitListener(ln, bootConnections))
+		r.boot.lns = append(r.boot.lns, netutil.LimitListener(&fairListener{Listener: ln}, bootConnections))
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func (r *running) serveBoot() {
 	r.d.booting.Store(handler)
 	r.boot.srv = &http.Server{
 		Handler: handler, MaxHeaderBytes: bootHeader, ReadTimeout: bootTimeout, IdleTimeout: bootIdle,
-		ErrorLog: slog.NewLogLogger(r.d.log.Handler(), slog.LevelWarn),
+		ErrorLog: slog.NewLogLogger(netboot.Limited(r.d.log).Handler(), slog.LevelWarn),
 	}
 	r.boot.ends = make(chan error, len(r.boot.lns))
 	for _, ln := range r.boot.lns {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -94,4 +96,41 @@ func TestBootsDoNotHoldTheDrain(t *testing.T) {
 	stop()
 	require.NoError(t, <-ended)
 	require.NotContains(t, log.String(), "NBD connections are cut off")
+}
+
+// TestBootConnections: an address has some connections, and others have theirs then.
+func TestBootConnections(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := &fairListener{Listener: ln}
+	defer l.Close()
+	dial := func(from string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	accept := func() net.Conn {
+		c, err := l.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	var one net.Conn
+	for range bootOwn {
+		dial("127.0.0.2")
+		one = accept()
+	}
+	refused := dial("127.0.0.2")
+	other := dial("127.0.0.3")
+	require.Equal(t, other.LocalAddr().String(), accept().RemoteAddr().String())
+	_, err = refused.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, one.Close())
+	_ = one.Close() // counted once
+	again := dial("127.0.0.2")
+	require.Equal(t, again.LocalAddr().String(), accept().RemoteAddr().String())
+	require.Equal(t, bootOwn, l.own[netip.MustParseAddr("127.0.0.2")])
 }

@@ -48,8 +48,10 @@ type Stranger struct {
 const (
 	// bootLife is how long files of a boot are given, and stages taken.
 	bootLife = 30 * time.Minute
-	// mostBoots and mostStrangers bound what is kept: the oldest go.
+	// mostBoots and mostStrangers bound what is kept: the oldest go. Of one record
+	// there are mostOwn, so that who asks often pushes nobody else out.
 	mostBoots     = 20000
+	mostOwn       = 4
 	mostStrangers = 1000
 	mostStages    = 16
 )
@@ -60,7 +62,8 @@ type boots struct {
 	mu  struct {
 		sync.Mutex
 		byID      map[string]*boot
-		order     []string // of byID, the oldest first
+		order     []string            // of byID, the oldest first
+		own       map[string][]string // those of a record, the oldest first
 		last      map[string]*boot
 		strangers map[Identity]*Stranger
 	}
@@ -74,6 +77,7 @@ type boot struct {
 func newBoots(now func() time.Time) *boots {
 	b := &boots{now: now}
 	b.mu.byID, b.mu.last, b.mu.strangers = map[string]*boot{}, map[string]*boot{}, map[Identity]*Stranger{}
+	b.mu.own = map[string][]string{}
 	return b
 }
 
@@ -86,14 +90,30 @@ func (b *boots) begin(one Boot) (id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.mu.order) > 0 && (len(b.mu.order) >= mostBoots || now.Sub(b.mu.byID[b.mu.order[0]].began) > bootLife) {
-		delete(b.mu.byID, b.mu.order[0])
-		b.mu.order = b.mu.order[1:]
+		b.drop(b.mu.order[0])
+	}
+	if own := b.mu.own[one.Record]; len(own) >= mostOwn {
+		b.drop(own[0])
 	}
 	one.Stages = []Stage{{StageScript, now}}
 	kept := &boot{one, now}
 	b.mu.byID[id], b.mu.last[one.Record] = kept, kept
 	b.mu.order = append(b.mu.order, id)
+	b.mu.own[one.Record] = append(b.mu.own[one.Record], id)
 	return id
+}
+
+// drop forgets a boot; the caller has the lock.
+func (b *boots) drop(id string) {
+	record := b.mu.byID[id].Record
+	delete(b.mu.byID, id)
+	i := slices.Index(b.mu.order, id)
+	b.mu.order = slices.Delete(b.mu.order, i, i+1)
+	own := b.mu.own[record]
+	i = slices.Index(own, id)
+	if b.mu.own[record] = slices.Delete(own, i, i+1); len(own) == 1 {
+		delete(b.mu.own, record)
+	}
 }
 
 // get returns a boot that is young enough.
@@ -170,13 +190,9 @@ func (h *Handler) Forget(record string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.mu.last, record)
-	b.mu.order = slices.DeleteFunc(b.mu.order, func(id string) bool {
-		gone := b.mu.byID[id].Record == record
-		if gone {
-			delete(b.mu.byID, id)
-		}
-		return gone
-	})
+	for len(b.mu.own[record]) > 0 {
+		b.drop(b.mu.own[record][0])
+	}
 }
 
 // Strangers are the servers that asked and are not known, the last one first.

@@ -21,7 +21,7 @@ type Options struct {
 	Host Host
 	// Helper returns goldstream-guest, as it goes into initrds. It must be set.
 	Helper func() ([]byte, error)
-	// Log hears of boots and their stages. It must be set.
+	// Log hears of boots and their stages, as far as Limited lets it. It must be set.
 	Log *slog.Logger
 	// Now is the clock; default time.Now.
 	Now func() time.Time
@@ -42,6 +42,7 @@ func NewHandler(o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Log = Limited(o.Log)
 	h := &Handler{o: o, boots: newBoots(o.Now), mux: http.NewServeMux()}
 	h.mux.HandleFunc("GET "+Prefix+"boot.ipxe", func(w http.ResponseWriter, _ *http.Request) { script(w, asker) })
 	h.mux.HandleFunc("GET "+Prefix+"script", h.script)
