@@ -39,10 +39,7 @@ type manifest struct {
 	Options string         `json:"options"`
 	Root    string         `json:"root"`
 	Placed  bool           `json:"placed"`
-	Ranges  []struct {
-		Offset int64 `json:"offset"`
-		Length int64 `json:"length"`
-	} `json:"ranges"`
+	Ranges  []bootRange    `json:"ranges"`
 }
 
 type manifestFile struct {
@@ -107,6 +104,9 @@ func unpackBootFiles(ctx context.Context, r io.Reader, dir string) (key string, 
 			}
 			sum := sha256.Sum256(text)
 			key, wanted = hex.EncodeToString(sum[:]), m.files()
+			if err := checkModules(m.Modules); err != nil {
+				return "", err
+			}
 			if err := writeSynced(filepath.Join(dir, bootManifest), text); err != nil {
 				return "", err
 			}
@@ -207,11 +207,12 @@ func (d *Daemon) digestOf(ctx context.Context, volume, key string) (digest strin
 		return "", err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
+	ranges, err := mergeRanges(m.Ranges, disk.Size())
+	if err != nil {
+		return "", err
+	}
 	sum := sha256.New()
-	for _, r := range m.Ranges {
-		if r.Offset < 0 || r.Length < 0 || r.Offset+r.Length > disk.Size() || r.Offset+r.Length < r.Offset {
-			return "", badBootFiles("a range lies behind the end of the volume")
-		}
+	for _, r := range ranges {
 		if err := digestRange(ctx, disk, sum, r.Offset, r.Length); err != nil {
 			return "", err
 		}

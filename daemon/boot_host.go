@@ -71,17 +71,18 @@ func (h *bootHost) record(ctx context.Context, r bootRecord) (netboot.Record, er
 }
 
 // BootFiles are those of a record.
-func (h *bootHost) BootFiles(ctx context.Context, id string) (netboot.Files, error) {
+func (h *bootHost) BootFiles(_ context.Context, id string) (netboot.Files, error) {
 	r, err := h.d.boots.keyed(id)
 	if err != nil {
 		return netboot.Files{}, err
 	}
-	f, err := h.d.filesOf(r)
-	if err != nil {
-		return f, err
-	}
-	f.Changed = h.d.bootChanged(ctx, r)
-	return f, nil
+	return h.d.filesOf(r)
+}
+
+// Changed compares the volume with its boot files.
+func (h *bootHost) Changed(ctx context.Context, id string) bool {
+	r, err := h.d.boots.keyed(id)
+	return err == nil && h.d.bootChanged(ctx, r)
 }
 
 // bootChanged tells whether the volume was written where its boot files came from.

@@ -145,7 +145,7 @@ func (h *Handler) scriptFor(ctx context.Context, rec Record, id Identity, from n
 		log.Error("a server cannot boot", "error", err)
 		return screen("Volume "+rec.Volume+" cannot be booted: "+err.Error(), "Look at: goldstream boot status "+rec.Volume)
 	}
-	if one.Changed = f.Changed; f.Changed {
+	if one.Changed = h.o.Host.Changed(ctx, rec.ID); one.Changed {
 		log.Warn("the volume was written where its boot files came from: it boots those of before ('goldstream boot refresh')")
 	}
 	log.Info("boot", "stage", StageScript, "mode", rec.Mode)

@@ -30,6 +30,7 @@ type farm struct {
 	files   Files
 	began   []string
 	refused []string
+	asked   int // whether a volume has changed
 }
 
 const (
@@ -64,6 +65,7 @@ func (f *farm) Record(_ context.Context, id string) (Record, error) {
 	return Record{}, ErrUnknown
 }
 func (f *farm) BootFiles(context.Context, string) (Files, error) { return f.files, nil }
+func (f *farm) Changed(context.Context, string) bool             { f.asked++; return true }
 func (f *farm) Secret(context.Context, string, netip.Addr) (string, string, error) {
 	return theSecret, "10.0.0.1:10809", nil
 }
@@ -132,6 +134,8 @@ func TestBootOfAServer(t *testing.T) {
 		names = append(names, stage.Name)
 	}
 	require.Equal(t, []string{StageScript, StageKernel, StageInitrd, initramfs.StageAttached}, names)
+	require.True(t, last.Changed)
+	require.Equal(t, 1, l.asked, "kernel and initrd need no comparison")
 	require.Equal(t, time.Second, last.Stages[2].Time.Sub(last.Stages[0].Time))
 	require.Empty(t, l.refused)
 }
@@ -274,6 +278,17 @@ func TestFilesThatFail(t *testing.T) {
 	l.files.Open = func(string) (io.ReadCloser, int64, error) { return nil, 0, errors.New("gone") }
 	require.Equal(t, http.StatusServiceUnavailable, l.do("GET", boot+"kernel", "10.0.0.9").Code)
 	require.Equal(t, http.StatusServiceUnavailable, l.do("GET", boot+"initrd", "10.0.0.9").Code)
+	l.files.Open = func(string) (io.ReadCloser, int64, error) { return io.NopCloser(strings.NewReader("short")), 100, nil }
+	l.files.Open = func(name string) (io.ReadCloser, int64, error) {
+		p := make([]byte, 5<<20)
+		return io.NopCloser(bytes.NewReader(p)), int64(len(p)), nil
+	}
+	l.files.Modules = []string{"a.ko"}
+	_, err := segment(l.files, initramfs.Config{}, theSecret, nil)
+	require.NoError(t, err)
+	l.files.Modules = []string{"a.ko", "b.ko"}
+	_, err = segment(l.files, initramfs.Config{}, theSecret, nil)
+	require.ErrorContains(t, err, "too large")
 	l.files.Open = func(string) (io.ReadCloser, int64, error) { return io.NopCloser(strings.NewReader("short")), 100, nil }
 	require.PanicsWithError(t, http.ErrAbortHandler.Error(), func() { l.do("GET", boot+"kernel", "10.0.0.9") })
 }

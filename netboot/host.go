@@ -41,6 +41,9 @@ type Host interface {
 	Record(ctx context.Context, record string) (Record, error)
 	// BootFiles are those of a record. ErrNotBootable: it has none.
 	BootFiles(ctx context.Context, record string) (Files, error)
+	// Changed says that the volume was written where its boot files came from. It
+	// may take a while, and is asked once for each script.
+	Changed(ctx context.Context, record string) bool
 	// Secret is the export name by which the server opens its volume, and the
 	// address of the listener for a client that reached us at the given one.
 	Secret(ctx context.Context, record string, reached netip.Addr) (secret, address string, err error)
@@ -58,8 +61,6 @@ type Files struct {
 	Modules []string
 	// Open opens the kernel, the initrd or one of the modules, with its size.
 	Open func(name string) (io.ReadCloser, int64, error)
-	// Changed says that the volume was written where the files came from.
-	Changed bool
 }
 
 // Names of files for Open, besides those of modules.

@@ -7,8 +7,9 @@ import (
 	"goldstream/netboot/initramfs"
 )
 
-// mostModule bounds what is read of one.
-const mostModule = 32 << 20
+// MostModules bounds the modules of a segment together: each initrd request has them
+// in memory. Those for NBD have some 100 KiB.
+const MostModules = 8 << 20
 
 // toolsScript finds its network by itself: ip= on the command line would have
 // systemd's network generator take the NIC from under the root file system. For the same reason it
@@ -41,11 +42,13 @@ func segment(f Files, c initramfs.Config, secret string, helper []byte) (*archiv
 	a.add(initramfs.Helper, modeFile|0o755, helper)
 	a.add(initramfs.ConfigFile, modeFile|0o600, c.Append(nil))
 	a.add(initramfs.TokenFile, modeFile|0o600, []byte(secret+"\n"))
+	left := int64(MostModules)
 	for i, name := range f.Modules {
-		p, err := readModule(f, name)
+		p, err := readModule(f, name, left)
 		if err != nil {
 			return nil, err
 		}
+		left -= int64(len(p))
 		a.add(fmt.Sprintf("%s/modules/%02d.ko", initramfs.Dir, i), modeFile|0o600, p)
 	}
 	a.add("scripts/goldstream", modeFile|0o644, []byte(toolsScript))
@@ -53,14 +56,14 @@ func segment(f Files, c initramfs.Config, secret string, helper []byte) (*archiv
 	return a, nil
 }
 
-func readModule(f Files, name string) ([]byte, error) {
+func readModule(f Files, name string, most int64) ([]byte, error) {
 	r, size, err := f.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	if size > mostModule {
-		return nil, fmt.Errorf("module %s has %d bytes", name, size)
+	if size > most {
+		return nil, fmt.Errorf("module %s of %d bytes: the modules are too large together, there may be %d MiB", name, size, MostModules>>20)
 	}
 	p := make([]byte, size)
 	_, err = io.ReadFull(r, p)
