@@ -28,6 +28,9 @@ type change struct {
 	tx   *store.Tx
 	key  []byte // of digests
 	task string // "" in a trial
+	// tasks is the engine: who asks for it in an update waits for the end of the
+	// daemon, which waits for the update.
+	tasks *task.Engine[*store.Tx]
 	// newVolume and newProfile are chosen once, for trials to come to the same.
 	newVolume, newProfile model.URI
 
@@ -73,7 +76,7 @@ func (b *backend) carryOut(ctx context.Context, w wish) (v1.Outcome, error) {
 	if i, known, err := tasks.Known(w.how.RequestID, digest); known || err != nil {
 		return v1.Outcome{Effects: []v1.Effect{}, Task: &i}, err
 	}
-	base := change{b: b, key: s.Key(), newVolume: model.NewURI(model.OSVolumes), newProfile: model.NewURI(model.ServerProfiles)}
+	base := change{b: b, key: s.Key(), tasks: tasks, newVolume: model.NewURI(model.OSVolumes), newProfile: model.NewURI(model.ServerProfiles)}
 	cause := store.Cause{Who: "api", Why: w.name}
 	for range changeTries {
 		trial := base

@@ -146,7 +146,7 @@ func (ch *change) settle(p *model.ServerProfile) error {
 
 // busy tells whether a task works on the profile.
 func (ch *change) busy(p *model.ServerProfile) bool {
-	return p.State == model.StateApplying && ch.b.d.taskRuns(taskID(p.Task))
+	return p.State == model.StateApplying && ch.runs(taskID(p.Task))
 }
 
 func busyError(p *model.ServerProfile) error {
@@ -369,14 +369,8 @@ func concerned(c rules.Case) bool {
 	return c.Event.Kind != rules.MoveEnclosure || c.Before.Home == c.Event.Subject || c.Volume != nil && c.Volume.Home == c.Event.Subject
 }
 
-// taskRuns tells whether a task is known and not finished.
-func (d *Daemon) taskRuns(id string) bool {
-	d.lifecycle.mu.Lock()
-	tasks := d.lifecycle.tasks
-	d.lifecycle.mu.Unlock()
-	if tasks == nil {
-		return false
-	}
-	i, err := tasks.Get(id, 0)
+// runs tells whether a task is known and not finished.
+func (ch *change) runs(id string) bool {
+	i, err := ch.tasks.Get(id, 0)
 	return err == nil && !i.State.Finished() || err != nil && !errors.Is(err, task.ErrNotFound)
 }
