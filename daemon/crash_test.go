@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -144,12 +145,15 @@ func crashOnce(t *testing.T, site crashSite, name, point string) bool {
 	copyData(t, site.dir, dir)
 	order, err := json.Marshal(crashOrder{dir, name, point})
 	require.NoError(t, err)
-	child := exec.Command(os.Args[0], "-test.run", "^TestCrashChild$", "-test.count", "1")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	child := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestCrashChild$", "-test.count", "1")
 	child.Env = append(os.Environ(), crashEnv+"="+string(order))
 	out, err := child.CombinedOutput()
 	if err == nil {
 		return false
 	}
+	require.NoError(t, ctx.Err(), "the change never ends: %s", out)
 	require.Contains(t, err.Error(), "killed", string(out))
 
 	w := openWard(t, dir, nil)
