@@ -177,3 +177,28 @@ func TestOwedAbroad(t *testing.T) {
 	_, err = w.d.store.Volume(t.Context(), volume)
 	require.NotErrorIs(t, err, blockstore.ErrNotFound)
 }
+
+// TestCancelBehindSwap: the profile has its new volume, and gets it opened.
+func TestCancelBehindSwap(t *testing.T) {
+	w := newWard(t)
+	volume, _ := w.scribble()
+	at, free := make(chan struct{}), make(chan struct{})
+	w.d.opts.failpoint = func(p string) {
+		if p == "before retire" {
+			close(at)
+			<-free
+		}
+	}
+	out, err := w.Redeploy(t.Context(), "web", new(v1.Profile), v1.Change{})
+	require.NoError(t, err)
+	<-at
+	_, err = w.CancelTask(t.Context(), out.Task.ID)
+	close(free)
+	require.ErrorContains(t, err, "cannot be cancelled any more")
+	require.Equal(t, task.Completed, w.ended(t, *out.Task).State)
+	p := w.profile()
+	require.Equal(t, "Normal", p.State)
+	require.NotEqual(t, volume, p.Volume)
+	w.requireOpen(p.Volume)
+	w.consistent()
+}

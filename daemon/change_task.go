@@ -108,7 +108,7 @@ func (d *Daemon) changeKind() task.Kind[*store.Tx] {
 	}
 	steps = append(steps,
 		task.Step[*store.Tx]{Name: string(rules.Fence), Do: withWork(d.fenceOld), Undo: undoing(withWork(d.unfenceOld))},
-		task.Step[*store.Tx]{Name: string(rules.Swap), Do: withWork(d.swap)},
+		task.Step[*store.Tx]{Name: string(rules.Swap), Do: withWork(d.swap), NoReturn: true},
 		task.Step[*store.Tx]{Name: string(rules.Retire), Do: withWork(d.retireOld)},
 		task.Step[*store.Tx]{Name: string(rules.OpenToUser), Do: withWork(d.openNew)},
 	)

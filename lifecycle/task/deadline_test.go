@@ -141,3 +141,24 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	s.close()
 	require.ErrorIs(t, <-waiting, ErrClosed)
 }
+
+// TestNoReturn: behind such a step neither cancel nor deadline has a task undone.
+func TestNoReturn(t *testing.T) {
+	clock, g, tr := newClock(), newGate(), &trace{}
+	swap := tr.step("swap", nil)
+	swap.NoReturn = true
+	s := newSite(t, Options{Clock: clock}, kind{Name: "k", Deadline: time.Hour, AtCrash: RollBack, Steps: []step{swap, g.step()}})
+	id := s.submit(Request{Kind: "k"}).ID
+	<-g.began
+	_, err := s.engine.Cancel(id)
+	require.ErrorIs(t, err, ErrBusy)
+	clock.advance(2 * time.Hour)
+	s.close()
+	s.open() // goes on, with no time left
+	<-g.began
+	_, err = s.engine.Cancel(id)
+	require.ErrorIs(t, err, ErrBusy)
+	close(g.free)
+	require.Equal(t, Completed, s.finished(id).State)
+	require.Equal(t, []string{"do swap"}, tr.get())
+}

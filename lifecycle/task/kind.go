@@ -42,6 +42,9 @@ type Step[Tx any] struct {
 	Weight int
 	Do     func(ctx context.Context, r *Run) (Commit[Tx], error)
 	Undo   func(ctx context.Context, r *Run) (Commit[Tx], error) // may be nil
+	// NoReturn says that once the step is done only going on makes sense: no
+	// cancel, deadline or kill has the task undone, only a step that fails.
+	NoReturn bool
 }
 
 func (s Step[Tx]) weight() int { return max(s.Weight, 1) }
@@ -70,4 +73,14 @@ func (c machineClock) Uptime() time.Duration { return time.Since(c.start) } // m
 func (c machineClock) After(d time.Duration, f func()) func() {
 	t := time.AfterFunc(d, f)
 	return func() { t.Stop() }
+}
+
+// bound tells whether a task is behind a step of no return.
+func (k Kind[Tx]) bound(steps []StepInfo) bool {
+	for i, s := range k.Steps {
+		if s.NoReturn && steps[i].Done {
+			return true
+		}
+	}
+	return false
 }

@@ -43,7 +43,7 @@ func (e *Engine[Tx]) run(ctx context.Context, t *entry) {
 // stopping tells that a step ended because the engine closes: that is no
 // failure, and the journal has the task as it was.
 func (e *Engine[Tx]) stopping(ctx context.Context, why error) bool {
-	return errors.Is(why, errHalted) || errors.Is(context.Cause(ctx), ErrStopping)
+	return errors.Is(why, errHalted) || errors.Is(why, ErrStopping) || errors.Is(context.Cause(ctx), ErrStopping)
 }
 
 var errHalted = errors.New("halted")
@@ -89,9 +89,9 @@ func (e *Engine[Tx]) direction(t *entry) (kind Kind[Tx], why error) {
 		return Kind[Tx]{}, errf(ErrInvalid, "this version of the program does not know tasks of kind %q as they were: what its steps did is still there", t.rec.Kind)
 	case t.rec.State == Undoing:
 		return kind, errUndoing
-	case t.rec.Cancel:
+	case t.rec.Cancel && !kind.bound(t.rec.Steps):
 		return kind, ErrCancelled
-	case t.rec.Runs > 0 && kind.AtCrash == RollBack:
+	case t.rec.Runs > 0 && kind.AtCrash == RollBack && !kind.bound(t.rec.Steps):
 		return kind, errors.New("the program was stopped while the task ran")
 	case t.rec.Fruitless >= maxFruitless:
 		return kind, fmt.Errorf("the program was stopped %d times while the task was at the same step: it may be the task that stops it", t.rec.Fruitless)
@@ -139,6 +139,9 @@ func (e *Engine[Tx]) forward(ctx context.Context, t *entry, kind Kind[Tx]) error
 	for i, s := range kind.Steps {
 		e.mu.Lock()
 		done := t.rec.Steps[i].Done
+		if kind.bound(t.rec.Steps) {
+			ctx = e.base // ends only when the engine closes
+		}
 		if !done {
 			t.rec.Steps[i].Started = e.o.Clock.Wall().UTC()
 			t.bump()

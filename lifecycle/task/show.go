@@ -110,7 +110,8 @@ func (e *Engine[Tx]) find(id string) (*entry, error) {
 }
 
 // Cancel has a task undone. It returns once that is durable, not once it is
-// carried out. Errors: ErrNotFound, ErrFinished, those of the journal.
+// carried out. Errors: ErrNotFound, ErrFinished, ErrBusy behind a step of
+// no return, those of the journal.
 func (e *Engine[Tx]) Cancel(id string) (Info, error) {
 	e.submitting.Lock() // the task may not be durable yet
 	e.mu.Lock()
@@ -118,6 +119,9 @@ func (e *Engine[Tx]) Cancel(id string) (Info, error) {
 	t, err := e.find(id)
 	if err == nil && t.rec.State.Finished() {
 		err = errf(ErrFinished, "task %s (%s) is finished: %s", id, t.rec.Name, t.rec.State)
+	}
+	if err == nil && e.bound(t) {
+		err = errf(ErrBusy, "task %s (%s) cannot be cancelled any more: what it was for is done, and it only cleans up", id, t.rec.Name)
 	}
 	if err != nil {
 		e.mu.Unlock()
@@ -145,4 +149,10 @@ func (e *Engine[Tx]) Cancel(id string) (Info, error) {
 		t.cancel(ErrCancelled)
 	}
 	return t.info(), err
+}
+
+// bound tells whether a task is behind a step of no return. The lock is held.
+func (e *Engine[Tx]) bound(t *entry) bool {
+	kind, known := e.kinds[t.rec.Kind]
+	return known && kind.has(t.rec.Steps) && t.rec.State != Undoing && kind.bound(t.rec.Steps)
 }
