@@ -33,13 +33,13 @@ demo: deps build ## boot a clone of a real Debian image, from nothing, with time
 SHORTENED = ./blockstore
 ALONE     = ./jail
 
-test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 15 minutes
+test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 15 to 20 minutes
 	$(GO) vet ./...
-	$(GO) test -timeout 10m $(ALONE)
-	$(GO) test -timeout 10m -run AllocateNothing ./nbd
-	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v -E '/(blockstore|jail)$$')
-	$(GO) test -race -short -timeout 10m $(SHORTENED)
-	$(GO) test -timeout 10m $(SHORTENED)
+	$(GO) test -timeout 20m $(ALONE)
+	$(GO) test -timeout 20m -run AllocateNothing ./nbd
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -E '/(blockstore|jail)$$')
+	$(GO) test -race -short -timeout 20m $(SHORTENED)
+	$(GO) test -timeout 20m $(SHORTENED)
 
 test-fast: check-go ## the short tests, without the race detector
 	$(GO) test -short -timeout 5m ./...
