@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"goldstream/personalize/attribute":     {},
 	"goldstream/personalize/guestfish":     {"goldstream/personalize/attribute"},
 	"goldstream/personalize/step":          {"goldstream/personalize/attribute"},
+	"goldstream/personalize/bundle":        {"goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/step"},
 	"goldstream/personalize":               {"goldstream/personalize/attribute", "goldstream/personalize/guestfish", "goldstream/personalize/step"},
 	"goldstream/lifecycle/model":           {"goldstream/personalize", "goldstream/personalize/attribute"},
 	"goldstream/lifecycle/rules":           {"goldstream/lifecycle/model"},

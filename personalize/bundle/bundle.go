@@ -1,0 +1,79 @@
+package bundle
+
+import (
+	"archive/zip"
+	"time"
+
+	"goldstream/personalize"
+	"goldstream/personalize/attribute"
+)
+
+// Limits of a bundle. Payloads of images have none but the size of the file.
+const (
+	maxEntries   = 4096
+	maxDirectory = 4 << 20  // bytes of the archive's directory
+	maxText      = 8 << 20  // bytes of one object, unpacked
+	maxTexts     = 64 << 20 // bytes of all objects, unpacked
+	maxManifest  = 64 << 10
+	maxSums      = 2 << 20
+)
+
+// Bundle is what stands in a file.
+type Bundle struct {
+	Manifest
+	Scripts     []Script
+	Images      []Image
+	Builds      []Build
+	Deployments []Deployment
+	// Warnings say what was passed over.
+	Warnings []string
+
+	sums sums
+}
+
+// Head is what all artifacts have. ID is unique among those of its kind.
+type Head struct {
+	ID, Name, Description string
+}
+
+// Script is a plan script.
+type Script struct {
+	Head
+	personalize.PlanScript
+}
+
+// Build is a build plan. Its steps name scripts, not their URIs.
+type Build struct {
+	Head
+	personalize.BuildPlan
+}
+
+// Deployment is a deployment plan.
+type Deployment struct {
+	Head
+	ReadOnly bool
+	Image    string // name of the golden image; "" is an empty volume
+	Build    string // name of the build plan
+	// Attributes are those of the build plan, with the values of this plan.
+	Attributes []attribute.Definition
+	Fixed      []string // that profiles may not change
+	Hidden     []string // that profiles do not show
+}
+
+// Image is a golden image.
+type Image struct {
+	Head
+	ReadOnly bool
+	payload  *zip.File // nil where the bundle has none
+}
+
+// HasPayload tells whether the disk is in the bundle.
+func (i Image) HasPayload() bool { return i.payload != nil }
+
+// Manifest says what the bundle is.
+type Manifest struct {
+	Name        string
+	Description string
+	ReadOnly    bool
+	Time        time.Time // zero where it is not told
+}
