@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,6 +31,7 @@ type cells struct {
 		open   *openCells
 		users  int
 		closed bool
+		ahead  bool // keys are made before they are asked for
 	}
 	warming sync.WaitGroup
 }
@@ -41,6 +43,7 @@ type openCells struct {
 	pool  *sandbox.Pool
 	// scriptTools are looked up once.
 	scriptTools func() (sandbox.ScriptTools, error)
+	keys        *keyPool // nil: keys are made when they are asked for
 }
 
 func (d *Daemon) slotsDir() string { return filepath.Join(d.dir, "slots") }
@@ -72,6 +75,25 @@ func (c *cells) script(ctx context.Context) (runner.Local, error) {
 		return nil, err
 	}
 	return sandbox.StartScript(ctx, sandbox.ScriptConfig{Tools: tools, Guest: open.tools.Guest})
+}
+
+// makeAhead has the cells that are opened from now on make keys in time: for a
+// process that stays.
+func (c *cells) makeAhead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.ahead = true
+}
+
+// rsaKey is a key for one disk, for who has a cell.
+func (c *cells) rsaKey(ctx context.Context) (*rsa.PrivateKey, error) {
+	c.mu.Lock()
+	open := c.mu.open
+	c.mu.Unlock()
+	if open == nil {
+		return nil, sandbox.ErrPoolClosed
+	}
+	return open.keys.key(ctx)
 }
 
 // ready tells what keeps this host from having cells.
@@ -107,6 +129,9 @@ func (c *cells) use(ctx context.Context) (p *sandbox.Pool, done func(), err erro
 	if c.mu.open == nil {
 		if c.mu.open, err = c.d.openCells(ctx); err != nil {
 			return nil, nil, err
+		}
+		if c.mu.ahead {
+			c.mu.open.keys = newKeyPool(keysAhead, newRSAKey)
 		}
 	}
 	c.mu.users++
@@ -213,6 +238,7 @@ func (o *openCells) close(d *Daemon) {
 	if o.pool != nil {
 		o.pool.Close()
 	}
+	o.keys.close()
 	ctx, cancel := context.WithTimeout(context.Background(), slotPatience)
 	defer cancel()
 	for _, slot := range o.slots {

@@ -79,7 +79,16 @@ func (d deployment) program(req v1.DeployRequest) *program {
 	if d.image == "" {
 		in.System[attribute.VolumeSize] = strconv.FormatInt(d.plan.Size>>20, 10)
 	}
-	return &program{Steps: d.steps, Inputs: in}
+	return &program{Steps: d.stepsFor(req), Inputs: in}
+}
+
+// stepsFor are the plan's; two servers shall not share what the image's machine was
+// known by, unless the request says so.
+func (d deployment) stepsFor(req v1.DeployRequest) []personalize.Step {
+	if d.image == "" || req.AsIs {
+		return d.steps
+	}
+	return personalize.Generalized(d.steps)
 }
 
 // Preview checks a deployment and shows its program.
@@ -152,7 +161,7 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 	}
 	if in.Keep = req.Keep; len(in.Program) > 0 {
 		if err := b.d.cells.ready(ctx); err != nil {
-			return task.Info{}, err
+			return task.Info{}, d.unready(err)
 		}
 	}
 	return tasks.Submit(ctx, task.Request{
@@ -161,14 +170,26 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 	})
 }
 
+// unready says what else there is where only the identity needs a sandbox.
+func (d deployment) unready(err error) error {
+	var e *v1.Error
+	if len(d.steps) > 0 || !errors.As(err, &e) {
+		return err
+	}
+	told := *e
+	told.Advice += " The plan has no steps: '--as-is' deploys without a sandbox, and the volume keeps the host keys and the machine ID of its image."
+	return &told
+}
+
 // input is what makes the volume of a name, in any task whose kind has the steps
 // of a deployment.
 func (b *backend) input(d deployment, req v1.DeployRequest, volume string) (in deployInput, err error) {
 	in = deployInput{Plan: d.plan.Name, Name: volume, Image: d.image, ImageID: d.imageID, Size: d.plan.Size}
-	if len(d.steps) == 0 {
+	p := d.program(req)
+	if len(p.Steps) == 0 {
 		return in, nil
 	}
-	text, err := d.program(req).encode()
+	text, err := p.encode()
 	if err != nil {
 		return in, err
 	}

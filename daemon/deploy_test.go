@@ -50,13 +50,13 @@ func TestAnotherImageOfTheName(t *testing.T) {
 	status, body := a.importPlans(t, "kind: DeploymentPlan\nname: p\nimage: debian\n")
 	require.Equal(t, http.StatusOK, status, body)
 	backend := &backend{Store: a.d.store, d: a.d}
-	i, err := backend.Deploy(ctx, v1.DeployRequest{Plan: "p", Name: "v1"}, "")
+	i, err := backend.Deploy(ctx, v1.DeployRequest{Plan: "p", Name: "v1", AsIs: true}, "")
 	require.NoError(t, err)
 	require.Equal(t, task.Completed, a.ended(t, i).State)
 
 	require.NoError(t, a.d.store.DeleteImage(ctx, "debian", ""))
 	a.importImage(t, "debian")
-	i, err = backend.Deploy(ctx, v1.DeployRequest{Plan: "p", Name: "v2"}, "")
+	i, err = backend.Deploy(ctx, v1.DeployRequest{Plan: "p", Name: "v2", AsIs: true}, "")
 	require.NoError(t, err)
 	i = a.ended(t, i)
 	require.Equal(t, task.Failed, i.State)
@@ -71,7 +71,7 @@ func TestAnotherImageOfTheName(t *testing.T) {
 
 	status, body = a.importPlans(t, "kind: DeploymentPlan\nname: p\nimage: debian\n")
 	require.Equal(t, http.StatusOK, status, body)
-	i, err = backend.Deploy(ctx, v1.DeployRequest{Plan: "p", Name: "v2"}, "")
+	i, err = backend.Deploy(ctx, v1.DeployRequest{Plan: "p", Name: "v2", AsIs: true}, "")
 	require.NoError(t, err)
 	require.Equal(t, task.Completed, a.ended(t, i).State)
 }

@@ -88,7 +88,7 @@ func (d *Daemon) personalize(ctx context.Context, r *task.Run) (task.Commit[*sto
 		}
 	}
 	if err := d.runSteps(ctx, r, in.Name, func(ctx context.Context, l *sandbox.Lease) error {
-		return session.Run(ctx, l.Cell, plan, session.Options{Logf: r.Logf, Progress: r.Progress, Local: d.cells.script})
+		return session.Run(ctx, l.Cell, plan, session.Options{Logf: r.Logf, Progress: r.Progress, Local: d.cells.script, RSAKey: d.cells.rsaKey})
 	}); err != nil {
 		return nil, err
 	}

@@ -32,9 +32,10 @@ func programOf(dep deployment, p *model.ServerProfile) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// requestFor is the deployment of a profile.
+// requestFor is the deployment of a profile. A plan without steps means the image as
+// it is, also on hosts that have no sandboxes.
 func requestFor(dep deployment, p *model.ServerProfile) v1.DeployRequest {
-	return v1.DeployRequest{Plan: dep.plan.Name, Name: p.Name, Values: p.Values()}
+	return v1.DeployRequest{Plan: dep.plan.Name, Name: p.Name, Values: p.Values(), AsIs: len(dep.steps) == 0}
 }
 
 // requestOf reads a profile from a request, as the rules merge it.

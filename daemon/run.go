@@ -73,6 +73,7 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	if err := d.openStore(ctx); err != nil { // it knows which exports are closed
 		d.log.Error("the store of profiles, plans and tasks cannot be opened", "error", err)
 	}
+	d.cells.makeAhead()
 	r.serve(sock)
 	if _, _, err := d.life(ctx); err != nil && !d.opts.ReadOnly {
 		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)

@@ -3,6 +3,7 @@ package personalize
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"goldstream/personalize/attribute"
 	"goldstream/personalize/guestfish"
@@ -24,6 +25,17 @@ type PlanStep struct {
 	// values, secrets masked. Nil for scripts.
 	Native *step.Step `json:"-"`
 	Shown  *step.Step `json:"native,omitempty"`
+}
+
+// Generalized are steps behind one that generalizes what can be, unless they have one
+// of their own.
+func Generalized(steps []Step) []Step {
+	own := func(s Step) bool { return s.Native != nil && s.Native.Generalize != nil }
+	if slices.ContainsFunc(steps, own) {
+		return steps
+	}
+	first := step.Step{Generalize: &step.Generalize{IfSystem: true}}
+	return append([]Step{{Name: first.Title(), Native: &first}}, steps...)
 }
 
 // Compile puts the values of one deployment into the steps of its plan. The

@@ -83,6 +83,10 @@ type DeployRequest struct {
 	Values []attribute.Value `json:"values,omitempty"`
 	// Keep leaves the volume of a deployment that failed, to be looked at.
 	Keep bool `json:"keep,omitempty"`
+	// AsIs leaves the identity of the image's machine on the volume: nothing is done
+	// but the plan's steps. Otherwise a generalize step comes first, unless the plan
+	// has one.
+	AsIs bool `json:"asIs,omitempty"`
 }
 
 // Preview is what a deployment would do, with secrets masked.

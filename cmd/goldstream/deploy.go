@@ -25,6 +25,7 @@ func deployCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "set", Usage: "`ATTRIBUTE=VALUE`; may be repeated"},
 			&cli.StringSliceFlag{Name: "set-file", Usage: "`ATTRIBUTE=FILE` whose first line is the value, which no list of processes then shows; may be repeated"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "check the values and show the program, secrets masked; make nothing"},
+			&cli.BoolFlag{Name: "as-is", Usage: "leave host keys, machine ID, leases, logs and the like of the image on the volume; without it they are removed first, unless the plan has a generalize step of its own"},
 			&cli.BoolFlag{Name: "keep", Usage: "keep the volume if a step fails, as the step left it, to be looked at"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "print the task and return; needs a running daemon"},
 			requestIDFlag(),
@@ -34,7 +35,7 @@ func deployCommand() *cli.Command {
 }
 
 func deploy(c *call) error {
-	req := v1.DeployRequest{Plan: c.String("plan"), Name: c.String("name"), Keep: c.Bool("keep")}
+	req := v1.DeployRequest{Plan: c.String("plan"), Name: c.String("name"), Keep: c.Bool("keep"), AsIs: c.Bool("as-is")}
 	if req.Plan == "" || req.Name == "" {
 		return usagef("deploy: name the deployment plan with --plan and the volume with --name")
 	}

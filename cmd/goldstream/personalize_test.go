@@ -150,6 +150,8 @@ func TestPersonalized(t *testing.T) {
 	file, _ := diskReader(t, s, "web-3")
 	require.Equal(t, "web-3\n", file("/etc/hostname"), "kept as the step left it")
 
+	planless(t, h, s)
+
 	var tasks []task.Info
 	shown := h.must("task", "list", "--json")
 	require.NoError(t, json.Unmarshal([]byte(shown), &tasks))
@@ -167,6 +169,53 @@ func TestPersonalized(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, string(mounts), h.data)
 	require.NoDirExists(t, filepath.Join(h.data, "slots"))
+}
+
+const stepless = `
+kind: DeploymentPlan
+name: stepless
+image: debian
+---
+kind: DeploymentPlan
+name: nothing
+image: nothing
+---
+kind: DeploymentPlan
+name: empty
+size: 8MiB
+`
+
+// planless deploys without any step of a plan: the identity of the image's machine
+// stays only where that is asked for, and a disk without a system is no error.
+func planless(t *testing.T, h *house, s *service) {
+	h.must("image", "import", "nothing", write(t, "nothing.raw", strings.Repeat("no file system ", 1<<20)))
+	h.must("plan", "import", write(t, "stepless.yaml", stepless))
+	require.Contains(t, h.must("deploy", "--plan", "stepless", "--name", "like-new", "--dry-run"), "generalize:")
+	require.NotContains(t, h.must("deploy", "--plan", "stepless", "--name", "as-is", "--as-is", "--dry-run"), "generalize:")
+	require.NotContains(t, h.must("deploy", "--plan", "empty", "--name", "empty", "--dry-run"), "generalize:")
+	require.Equal(t, 1, strings.Count(h.must("deploy", "--plan", "identity", "--name", "x", "--dry-run", "--set", "NIC1.dhcp=true", "--set", "Root=x"), "generalize:"), "the plan's own")
+	h.must("deploy", "--plan", "stepless", "--name", "like-new")
+	h.must("deploy", "--plan", "stepless", "--name", "as-is", "--as-is")
+	h.must("deploy", "--plan", "nothing", "--name", "nothing")
+	h.must("deploy", "--plan", "empty", "--name", "empty")
+
+	file, _ := diskReader(t, s, "as-is")
+	require.Equal(t, "the image's", file("/etc/ssh/ssh_host_rsa_key"))
+	require.NotEmpty(t, file("/etc/machine-id"))
+	file, _ = diskReader(t, s, "like-new")
+	require.Contains(t, file("/etc/ssh/ssh_host_rsa_key"), "BEGIN OPENSSH PRIVATE KEY")
+	require.Empty(t, file("/etc/machine-id")+file("/var/log/syslog"))
+	require.Equal(t, "golden\n", file("/etc/hostname"), "the name is a plan's affair")
+	var log string
+	var tasks []task.Info
+	require.NoError(t, json.Unmarshal([]byte(h.must("task", "list", "--json")), &tasks))
+	for _, one := range tasks {
+		if one.Name == "deploy nothing" {
+			log = h.must("task", "show", one.ID)
+		}
+	}
+	require.Contains(t, log, "generalize did nothing: the disk's operating system cannot be told: no file system has an os-release file")
+	require.Contains(t, h.must("volume", "inspect", "empty"), "8 MiB")
 }
 
 // diskReader reads files on a volume's ext4 over NBD: "" is none. super is what the

@@ -3,6 +3,8 @@ package session
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"io/fs"
 
 	"goldstream/personalize/sandbox"
@@ -12,11 +14,15 @@ import (
 
 // cellFiles is the mounted tree of a cell as steps want it. What the guest tells is
 // the disk's word: steps read no more than step.MaxFile of it.
-type cellFiles struct{ cell *sandbox.Cell }
+type cellFiles struct {
+	cell *sandbox.Cell
+	rsa  func(context.Context) (*rsa.PrivateKey, error)
+}
 
 var (
-	_ step.Files  = cellFiles{}
-	_ step.Grower = cellFiles{}
+	_ step.Files    = cellFiles{}
+	_ step.Grower   = cellFiles{}
+	_ step.KeyMaker = cellFiles{}
 )
 
 func (f cellFiles) Stat(ctx context.Context, path string) (step.Info, error) {
@@ -96,4 +102,11 @@ func (f cellFiles) Chown(ctx context.Context, path string, uid, gid int) error {
 func (f cellFiles) GrowRoot(ctx context.Context) error {
 	_, _, err := f.cell.GrowRoot(ctx)
 	return err
+}
+
+func (f cellFiles) RSAKey(ctx context.Context) (*rsa.PrivateKey, error) {
+	if f.rsa == nil {
+		return rsa.GenerateKey(rand.Reader, 3072)
+	}
+	return f.rsa(ctx)
 }

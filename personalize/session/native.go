@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"goldstream/personalize"
 	"goldstream/personalize/inspect"
@@ -10,10 +12,17 @@ import (
 
 // native plans and applies a step on the tree that is mounted.
 func (x *run) native(ctx context.Context, s personalize.PlanStep) error {
-	if err := x.mount(ctx); err != nil {
+	optional := s.Native.Generalize != nil && s.Native.Generalize.IfSystem
+	switch err := x.mount(ctx); {
+	case optional && errors.Is(err, inspect.ErrNoRoot):
+		x.o.Logf("generalize did nothing: %v", err)
+		return nil
+	case optional && err != nil:
+		return fmt.Errorf("%w; deploy as it is (--as-is) if the disk's identity may stay", err)
+	case err != nil:
 		return err
 	}
-	tree := cellFiles{x.cell}
+	tree := cellFiles{x.cell, x.o.RSAKey}
 	ops, err := s.Native.Plan(ctx, tree, x.plan.Values.Lookup)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/rsa"
 	"fmt"
 	"time"
 
@@ -17,6 +18,8 @@ type Options struct {
 	// Local starts the script cell, when a script first needs it; the session ends it.
 	// Nil: scripts that need one fail.
 	Local func(context.Context) (runner.Local, error)
+	// RSAKey returns a key of 3072 bits that nobody else gets. Nil: it is made.
+	RSAKey func(context.Context) (*rsa.PrivateKey, error)
 	// Progress is told after each step how much is done, from 0 to 1. May be nil.
 	Progress func(share float64)
 }

@@ -16,6 +16,9 @@ import (
 type Generalize struct {
 	// Keep names what stays: see [Traits].
 	Keep []string `json:"keep,omitempty" yaml:"keep,omitempty"`
+	// IfSystem does nothing to a disk without an operating system that can be told,
+	// where the step would fail otherwise. Deployments put such a step first.
+	IfSystem bool `json:"ifSystem,omitempty" yaml:"ifSystem,omitempty"`
 }
 
 // trait is one thing that belongs to one machine.

@@ -117,7 +117,7 @@ func renewKeys(ctx context.Context, tree Files, have, types []string) ([]Op, err
 	}
 	var ops []Op
 	for _, t := range types {
-		private, public, err := newHostKey(t)
+		private, public, err := newHostKey(ctx, tree, t)
 		if err != nil {
 			return nil, err
 		}
@@ -151,8 +151,21 @@ func keyGroup(ctx context.Context, tree Files) (int, error) {
 	return info.GID, nil
 }
 
+// KeyMaker is a tree whose owner has RSA keys of 3072 bits made ahead: one takes half
+// a second. Each is given out once.
+type KeyMaker interface {
+	RSAKey(ctx context.Context) (*rsa.PrivateKey, error)
+}
+
+func newRSAKey(ctx context.Context, tree Files) (crypto.Signer, error) {
+	if m, ok := tree.(KeyMaker); ok {
+		return m.RSAKey(ctx)
+	}
+	return rsa.GenerateKey(rand.Reader, 3072)
+}
+
 // newHostKey makes a key in the format of OpenSSH, as ssh-keygen -A does.
-func newHostKey(kind string) (private, public []byte, err error) {
+func newHostKey(ctx context.Context, tree Files, kind string) (private, public []byte, err error) {
 	var key crypto.Signer
 	switch kind {
 	case "ed25519":
@@ -160,7 +173,7 @@ func newHostKey(kind string) (private, public []byte, err error) {
 	case "ecdsa":
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	default:
-		key, err = rsa.GenerateKey(rand.Reader, 3072)
+		key, err = newRSAKey(ctx, tree)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("make an SSH host key of type %s: %w", kind, err)
