@@ -48,6 +48,7 @@ func requestOf(r *store.Reader, in *v1.Profile) (q rules.Request, err error) {
 		name  string
 		to    *model.URI
 	}{
+		{"template", model.ProfileTemplates, in.Template, &p.Template},
 		{"hardware", model.ServerHardwares, in.Hardware, &p.Hardware},
 		{"type", model.HardwareTypes, in.Type, &p.Type},
 		{"group", model.EnclosureGroups, in.Group, &p.Group},
@@ -103,11 +104,18 @@ func retyped(r *store.Reader, plan model.URI, values []attribute.Value) ([]attri
 // createProfile makes a profile, and its volume if it is on a server.
 func (b *backend) createProfile(ctx context.Context, in *v1.Profile, how v1.Change) (v1.Outcome, error) {
 	return b.carryOut(ctx, wish{how, "create profile " + in.Name, "profile " + in.Name, in, func(ch *change) error {
-		q, err := requestOf(&ch.tx.Reader, in)
+		full, values, err := fromTemplate(&ch.tx.Reader, in)
+		if err != nil {
+			return err
+		}
+		q, err := requestOf(&ch.tx.Reader, full)
 		if err != nil {
 			return err
 		}
 		after := rules.Merge(nil, q)
+		if len(values) > 0 {
+			after.Deployment.Values = rules.Filled(after.Values(), values)
+		}
 		after.URI = ch.newProfile
 		return ch.saveProfile(rules.Event{Kind: rules.Save}, nil, &after)
 	}})
@@ -180,16 +188,11 @@ func (t *teller) tellProfile(h v1.ResourceHead, p *model.ServerProfile) (v1.Reso
 			return nil, err
 		}
 	}
-	if p.Deployment != nil {
-		plan, err := t.name(p.Plan())
-		if err != nil {
-			return nil, err
-		}
-		values := p.Values()
-		if values == nil {
-			values = []attribute.Value{}
-		}
-		out.Deployment = &v1.ProfileDeployment{Plan: &plan, Values: &values}
+	if out.Deployment, err = t.tellDeployment(p.Deployment); err != nil {
+		return nil, err
+	}
+	if err := t.tellDiffers(out, p); err != nil {
+		return nil, err
 	}
 	if p.Volume == "" {
 		return out, nil

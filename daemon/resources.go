@@ -26,6 +26,8 @@ func kindOf(c v1.Collection) model.Kind {
 		return model.EnclosureGroups
 	case v1.LogicalCollection:
 		return model.LogicalEnclosures
+	case v1.TemplateCollection:
+		return model.ProfileTemplates
 	case v1.ProfileCollection:
 		return model.ServerProfiles
 	}

@@ -28,6 +28,8 @@ func understand(r *store.Reader, in v1.Resource, old model.Resource) (model.Reso
 		return &model.EnclosureGroup{Meta: meta, NoDeployment: in.NoDeployment}, nil
 	case *v1.LogicalEnclosure:
 		return understandLogical(r, meta, in)
+	case *v1.Template:
+		return understandTemplate(r, meta, in, old)
 	}
 	return nil, errors.New("a resource of an unknown kind")
 }
@@ -79,10 +81,11 @@ type teller struct {
 	names map[model.URI]string
 	// deployments are the plans that were read.
 	deployments map[model.URI]deployment
+	templates   map[model.URI]*model.ProfileTemplate
 }
 
 func newTeller(r *store.Reader) *teller {
-	return &teller{r, map[model.URI]string{}, map[model.URI]deployment{}}
+	return &teller{r, map[model.URI]string{}, map[model.URI]deployment{}, map[model.URI]*model.ProfileTemplate{}}
 }
 
 // name is what a resource is called; of what is gone, its URI.
@@ -118,6 +121,8 @@ func (t *teller) tell(res model.Resource) (v1.Resource, error) {
 		return &v1.EnclosureGroup{ResourceHead: h, NoDeployment: res.NoDeployment}, nil
 	case *model.LogicalEnclosure:
 		return t.tellLogical(h, res)
+	case *model.ProfileTemplate:
+		return t.tellTemplate(h, res)
 	case *model.ServerProfile:
 		return t.tellProfile(h, res)
 	}

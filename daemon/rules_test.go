@@ -226,6 +226,24 @@ func TestRules(t *testing.T) {
 			require.Equal(w.t, 200, status, body)
 			return w.save(func(*v1.Profile) {})
 		}},
+		{"11", "template edited", kept, func(w *ward) {
+			_, err := w.CreateResource(w.t.Context(), &v1.Template{ResourceHead: v1.ResourceHead{Name: "tpl"}, Deployment: &v1.ProfileDeployment{Plan: text("p1")}}, v1.Change{})
+			require.NoError(w.t, err)
+			w.settled(w.save(func(p *v1.Profile) { p.Template = "tpl" }))
+		}, func(w *ward) (v1.Outcome, error) {
+			var tpl v1.Template
+			_, err := w.edit(&tpl, "tpl", func() { tpl.Deployment.Plan = text("p2") })
+			require.NoError(w.t, err)
+			require.Len(w.t, w.profile().Differs, 1)
+			return w.save(func(*v1.Profile) {})
+		}},
+		{"8", "complies with a template of another plan", anew, func(w *ward) {
+			_, err := w.CreateResource(w.t.Context(), &v1.Template{ResourceHead: v1.ResourceHead{Name: "tpl"}, Deployment: &v1.ProfileDeployment{Plan: text("p2")}}, v1.Change{})
+			require.NoError(w.t, err)
+			w.settled(w.save(func(p *v1.Profile) { p.Template = "tpl" }))
+		}, func(w *ward) (v1.Outcome, error) {
+			return w.Comply(w.t.Context(), "web", new(v1.Profile), v1.Change{})
+		}},
 		{"12", "redeploy", anew, nil, func(w *ward) (v1.Outcome, error) {
 			return w.Redeploy(w.t.Context(), "web", new(v1.Profile), v1.Change{})
 		}},

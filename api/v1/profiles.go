@@ -12,6 +12,8 @@ import (
 type ProfileBackend interface {
 	// Redeploy has the OS volume of a profile made anew.
 	Redeploy(ctx context.Context, name string, how Change) (Outcome, error)
+	// Comply makes a profile what its template says.
+	Comply(ctx context.Context, name string, how Change) (Outcome, error)
 	// CheckProfiles says where profiles and the block store do not agree.
 	CheckProfiles(ctx context.Context) ([]string, error)
 }
@@ -25,6 +27,9 @@ type ProfileCheck struct {
 // deployment plan of its OS volume, and the values of the plan's attributes.
 type Profile struct {
 	ResourceHead
+	// Template that it is made from: a new profile takes from it what it leaves
+	// away itself.
+	Template string `json:"template,omitempty"`
 	Hardware string `json:"hardware,omitempty"` // none: unassigned
 	Type     string `json:"type,omitempty"`     // of hardware; without: that of the first server
 	Group    string `json:"group,omitempty"`
@@ -45,6 +50,8 @@ type Profile struct {
 	// Outdated says what of the plan is another than what the volume was made
 	// of; only a redeploy uses it.
 	Outdated []string `json:"outdated,omitempty"`
+	// Differs says in what the profile is not as its template is by now.
+	Differs []string `json:"differs,omitempty"`
 }
 
 // ProfileDeployment is what a profile says of its OS.
@@ -60,13 +67,15 @@ type ProfileDeployment struct {
 func (*Profile) Collection() Collection { return ProfileCollection }
 
 // Secrets maps names to the passwords among the values.
-func (p *Profile) Secrets() map[string]*string {
-	if p.Deployment == nil || p.Deployment.Values == nil {
+func (p *Profile) Secrets() map[string]*string { return p.Deployment.secrets() }
+
+func (d *ProfileDeployment) secrets() map[string]*string {
+	if d == nil || d.Values == nil {
 		return nil
 	}
 	m := map[string]*string{}
-	for i := range *p.Deployment.Values {
-		v := &(*p.Deployment.Values)[i]
+	for i := range *d.Values {
+		v := &(*d.Values)[i]
 		m[v.Name] = v.Place()
 	}
 	return m

@@ -16,12 +16,13 @@ const (
 	EnclosureCollection Collection = "enclosures"
 	GroupCollection     Collection = "enclosure-groups"
 	LogicalCollection   Collection = "logical-enclosures"
+	TemplateCollection  Collection = "profile-templates"
 	ProfileCollection   Collection = "profiles"
 )
 
 // Collections lists all of them; those that others refer to come first.
 func Collections() []Collection {
-	return []Collection{TypeCollection, EnclosureCollection, GroupCollection, LogicalCollection, HardwareCollection, ProfileCollection}
+	return []Collection{TypeCollection, EnclosureCollection, GroupCollection, LogicalCollection, HardwareCollection, TemplateCollection, ProfileCollection}
 }
 
 // Resource is one of the things that an operator administers. In a request a
@@ -45,6 +46,8 @@ func NewResource(c Collection) Resource {
 		return &EnclosureGroup{}
 	case LogicalCollection:
 		return &LogicalEnclosure{}
+	case TemplateCollection:
+		return &Template{}
 	case ProfileCollection:
 		return &Profile{}
 	}

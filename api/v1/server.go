@@ -63,6 +63,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routePlans(mux)
 	s.routeResources(mux)
 	s.routeProfiles(mux)
+	s.routeTemplates(mux)
 	s.routeAudit(mux)
 	s.routeMounts(mux)
 	s.routeScrub(mux)

@@ -36,6 +36,7 @@ func newApp(s streams) *cli.App {
 		noun("task", "work that takes time", taskCommands()),
 		deployCommand(),
 		noun("profile", "server profiles: which server has which OS volume", profileCommands()),
+		noun("template", "what server profiles are made from", templateCommands()),
 		noun("event", "who changed what, and why", eventCommands()),
 		noun("hardware", "physical servers", hardwareCommands()),
 		noun("hardware-type", "model classes of servers", typeCommands()),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -23,15 +24,22 @@ func confirmFlag() cli.Flag {
 }
 
 func profileSettings() []cli.Flag {
-	return describable(profileFlags(
+	return describable(profileFlags(append(templateSettings(),
 		&cli.StringFlag{Name: "hardware", Usage: "`NAME` of the server it is assigned to"},
+		&cli.StringFlag{Name: "template", Usage: "`NAME` of the template that it is made from"},
+	)...)...)
+}
+
+// templateSettings are what profiles and their templates have alike.
+func templateSettings() []cli.Flag {
+	return []cli.Flag{
 		&cli.StringFlag{Name: "type", Usage: "`NAME` of the hardware type it is for (else that of its first server)"},
 		&cli.StringFlag{Name: "group", Usage: "`NAME` of the enclosure group"},
 		&cli.StringFlag{Name: "firmware", Usage: "`TEXT`: the firmware baseline"},
 		&cli.StringFlag{Name: "plan", Usage: "`NAME` of the deployment plan of its OS volume"},
 		&cli.StringSliceFlag{Name: "set", Usage: "`ATTRIBUTE=VALUE`; may be repeated"},
 		&cli.StringSliceFlag{Name: "set-file", Usage: "`ATTRIBUTE=FILE` whose first line is the value, which no list of processes then shows; may be repeated"},
-	)...)
+	}
 }
 
 func profileCommands() []*cli.Command {
@@ -42,6 +50,7 @@ func profileCommands() []*cli.Command {
 			examples: []string{
 				"goldstream profile create web-1 --plan debian-12 --hardware bay-3 --set HostName=web-1",
 				"goldstream profile create web-2 --plan debian-12 --type SY480",
+				"goldstream profile create web-3 --template web --hardware bay-4",
 			},
 			flags: profileSettings(), action: createProfile,
 		},
@@ -86,6 +95,11 @@ func profileCommands() []*cli.Command {
 			name: "redeploy", args: "NAME", usage: "make the OS volume of a profile anew, from its plan as it is now",
 			examples: []string{"goldstream profile redeploy web-1"},
 			flags:    resourceFlags(profileFlags()...), complete: known, action: redeployProfile,
+		},
+		{
+			name: "comply", args: "NAME", usage: "make a profile what its template says by now: type, group, firmware and plan; its values stay, unless the plan is another",
+			examples: []string{"goldstream profile comply web-1 --dry-run", "goldstream profile comply web-1"},
+			flags:    resourceFlags(profileFlags()...), complete: known, action: complyProfile,
 		},
 		{
 			name: "check", usage: "see whether profiles and the volumes that there are agree; nothing is changed",
@@ -164,10 +178,13 @@ func (c *call) editProfile(p *v1.Profile, edit func() error) error {
 	})
 }
 
-func redeployProfile(c *call) error {
+func redeployProfile(c *call) error { return c.changeProfile((*v1.Client).Redeploy) }
+func complyProfile(c *call) error   { return c.changeProfile((*v1.Client).Comply) }
+
+func (c *call) changeProfile(change func(*v1.Client, context.Context, string, *v1.Profile, v1.Change) (v1.Outcome, error)) error {
 	return c.with(false, func(client *v1.Client) error {
 		var p v1.Profile
-		out, err := client.Redeploy(c.ctx, c.arg(0), &p, c.how())
+		out, err := change(client, c.ctx, c.arg(0), &p, c.how())
 		if err != nil {
 			return err
 		}
@@ -175,41 +192,51 @@ func redeployProfile(c *call) error {
 	})
 }
 
-// setProfile changes what flags name. Values of a plan that stays are added to
-// those that there are.
-func (c *call) setProfile(p *v1.Profile) error {
-	for flag, to := range map[string]*string{"hardware": &p.Hardware, "type": &p.Type, "group": &p.Group, "firmware": &p.Firmware} {
+// setProfile changes what flags name.
+func (c *call) setProfile(p *v1.Profile) (err error) {
+	for flag, to := range map[string]*string{"template": &p.Template, "hardware": &p.Hardware, "type": &p.Type, "group": &p.Group, "firmware": &p.Firmware} {
 		if c.IsSet(flag) {
 			*to = c.String(flag)
 		}
 	}
+	p.Deployment, err = c.setDeployment(p.Deployment, c.IsSet("template"))
+	return err
+}
+
+// setDeployment changes what flags name. Values of a plan that stays are added to
+// those that there are; a template may name the plan.
+func (c *call) setDeployment(d *v1.ProfileDeployment, template bool) (*v1.ProfileDeployment, error) {
 	values, err := settings(c.StringSlice("set"), c.StringSlice("set-file"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d := p.Deployment
 	if plan := c.String("plan"); c.IsSet("plan") && (d == nil || d.Plan == nil || *d.Plan != plan) {
 		d = &v1.ProfileDeployment{Plan: &plan}
 	}
-	if len(values) > 0 {
-		if d == nil {
-			return usagef("%s: values are for a deployment plan: name it with --plan", commandName(c.Context))
-		}
-		if d.Values == nil {
-			d.Values = &[]attribute.Value{}
-		}
-		for _, v := range values {
-			setValue(d.Values, v)
-		}
+	if len(values) == 0 {
+		return d, nil
 	}
-	p.Deployment = d
-	return nil
+	if d == nil && !template {
+		return nil, usagef("%s: values are for a deployment plan: name it with --plan", commandName(c.Context))
+	}
+	if d == nil {
+		d = &v1.ProfileDeployment{}
+	}
+	if d.Values == nil {
+		d.Values = &[]attribute.Value{}
+	}
+	for _, v := range values {
+		setValue(d.Values, v)
+	}
+	return d, nil
 }
 
+// setValue leaves the type to the plan: what is called a password here would be
+// masked on its way.
 func setValue(values *[]attribute.Value, v attribute.Value) {
 	for i, old := range *values {
 		if old.Name == v.Name {
-			(*values)[i] = attribute.NewValue(v.Name, old.Type, v.Reveal())
+			(*values)[i] = v
 			return
 		}
 	}
@@ -269,20 +296,25 @@ func showEffects(w io.Writer, out v1.Outcome) {
 }
 
 func listProfiles(c *call) error {
-	return listResources(c, v1.ProfileCollection, "NAME | STATE | HARDWARE | TYPE | PLAN | VOLUME | HOME | OUTDATED", func(p v1.Profile) []string {
-		outdated := ""
+	return listResources(c, v1.ProfileCollection, "NAME | STATE | HARDWARE | TYPE | PLAN | VOLUME | HOME | OUTDATED | TEMPLATE", func(p v1.Profile) []string {
+		outdated, template := "", p.Template
 		if len(p.Outdated) > 0 {
 			outdated = "yes"
 		}
-		return []string{p.Name, p.State, p.Hardware, p.Type, planOfProfile(&p), p.Volume, p.Home, outdated}
+		if len(p.Differs) > 0 {
+			template += " (differs)"
+		}
+		return []string{p.Name, p.State, p.Hardware, p.Type, planOfProfile(&p), p.Volume, p.Home, outdated, template}
 	})
 }
 
-func planOfProfile(p *v1.Profile) string {
-	if p.Deployment == nil || p.Deployment.Plan == nil {
+func planOfProfile(p *v1.Profile) string { return planNamed(p.Deployment) }
+
+func planNamed(d *v1.ProfileDeployment) string {
+	if d == nil || d.Plan == nil {
 		return ""
 	}
-	return *p.Deployment.Plan
+	return *d.Plan
 }
 
 func showProfile(w io.Writer, p *v1.Profile) {
@@ -291,14 +323,18 @@ func showProfile(w io.Writer, p *v1.Profile) {
 		closed = "closed"
 	}
 	fields(w, headFields(p.ResourceHead, [][2]string{
-		{"state", p.State}, {"hardware", p.Hardware}, {"type", p.Type}, {"group", p.Group}, {"firmware", p.Firmware},
+		{"state", p.State}, {"template", p.Template}, {"differs", strings.Join(p.Differs, "; ")}, {"hardware", p.Hardware}, {"type", p.Type}, {"group", p.Group}, {"firmware", p.Firmware},
 		{"plan", planOfProfile(p)}, {"volume", p.Volume}, {"home", p.Home}, {"export", closed},
 		{"task", p.Task}, {"owed", strings.Join(p.Owed, ", ")}, {"outdated", strings.Join(p.Outdated, "; ")},
 	}...))
-	if p.Deployment == nil || p.Deployment.Values == nil {
+	showValues(w, p.Deployment)
+}
+
+func showValues(w io.Writer, d *v1.ProfileDeployment) {
+	if d == nil || d.Values == nil {
 		return
 	}
-	for _, v := range *p.Deployment.Values {
+	for _, v := range *d.Values {
 		fmt.Fprintf(w, "value\t%s\n", v)
 	}
 }

@@ -18,7 +18,8 @@
 //
 // A server profile is the identity of a server: the hardware it is assigned to,
 // the deployment plan that its OS volume is made from, and the values of that
-// plan's attributes.
+// plan's attributes. A profile template is what profiles are made from; they may
+// differ from it later.
 //
 // # Secrets
 //

@@ -23,7 +23,9 @@ func Merge(before *model.ServerProfile, r Request) model.ServerProfile {
 	if before == nil {
 		if !r.GivesDeployment || after.Plan() == "" {
 			after.Deployment = nil
+			return after
 		}
+		after.Deployment = &model.Deployment{Plan: after.Plan(), Values: unmasked(after.Values(), nil)}
 		return after
 	}
 	after.Meta.URI, after.Created = before.URI, before.Created

@@ -80,3 +80,31 @@ func TestMergeOfANewProfile(t *testing.T) {
 	require.Equal(t, plan1, p.Plan())
 	require.Nil(t, Merge(nil, Request{Profile: model.ServerProfile{Deployment: &model.Deployment{}}}).Deployment)
 }
+
+func TestTemplate(t *testing.T) {
+	plan := func(id string) model.URI { return model.URI("/rest/deployment-plans/" + id) }
+	tpl := &model.ProfileTemplate{Type: "/rest/server-hardware-types/t", Deployment: &model.Deployment{Plan: plan("a"), Values: []model.Value{
+		model.NewValue("Host", "", "www"), model.NewValue("Root", model.Password, "secret"),
+	}}}
+	p := model.ServerProfile{Group: "/rest/enclosure-groups/g", Firmware: "f", Deployment: &model.Deployment{Plan: plan("b"), Values: []model.Value{model.NewValue("Host", "", "own")}}}
+	require.Equal(t, []string{"type", "plan"}, Differs(&p, tpl), "what the template leaves open is no difference")
+	q := Comply(p, tpl)
+	require.Empty(t, Differs(&q, tpl))
+	require.Equal(t, model.URI("/rest/enclosure-groups/g"), q.Group)
+	require.Equal(t, tpl.Values(), q.Values())
+	require.Equal(t, "own", p.Values()[0].Reveal(), "the profile that it was is left alone")
+	require.Equal(t, "www", tpl.Values()[0].Reveal())
+	q.Deployment.Values[0] = model.NewValue("Host", "", "own")
+	again := Comply(q, tpl)
+	require.Equal(t, "own", again.Values()[0].Reveal(), "values of a plan that stays stay")
+	require.Empty(t, Differs(&q, &model.ProfileTemplate{}))
+
+	filled := Filled([]model.Value{model.NewValue("Host", "", "mine"), model.NewValue("More", "", "x")}, tpl.Values())
+	require.Len(t, filled, 3)
+	require.Equal(t, "mine", filled[0].Reveal())
+	require.Equal(t, "secret", filled[2].Reveal())
+	made := Merge(nil, Request{GivesDeployment: true, GivesValues: true, Profile: model.ServerProfile{Deployment: &model.Deployment{
+		Plan: plan("a"), Values: []model.Value{model.NewValue("Root", model.Password, model.Mask)},
+	}}})
+	require.Empty(t, made.Values(), "a mask is no password")
+}
