@@ -44,7 +44,7 @@ test: deps check-go ## go vet and all tests, the race detector on; 2 cores: 15 t
 test-fast: check-go ## the short tests, without the race detector
 	$(GO) test -short -timeout 5m ./...
 
-test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux), and a machine that boots from the network (qemu); as root; 6 minutes
+test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux), and machines that boot from the network (qemu); as root; 6 minutes
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestKernel ./cmd/goldstream-guest
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestNetBoot ./cmd/goldstream
 

@@ -12,7 +12,8 @@
 // # Order
 //
 // Start: store (takes the lock), NBD listeners, API socket, the store of plans
-// and tasks, whose unfinished ones go on, then the readiness line. Disks are
+// and tasks, whose unfinished ones go on, dnsmasq where it is asked for, then the
+// readiness line. Disks are
 // served even where that store cannot be opened; without a daemon it is opened
 // when a command first needs it. The socket of a daemon that was killed is replaced, which is safe
 // because the lock is held.

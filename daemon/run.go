@@ -25,6 +25,8 @@ type RunConfig struct {
 	NBD []Listener
 	// Boot are addresses, host:port, where servers get their boots by HTTP.
 	Boot []string
+	// BootDHCP has servers told of those addresses, beside another DHCP server.
+	BootDHCP bool
 	// Ready is called once everything is served, with the URIs of the NBD
 	// listeners.
 	Ready func(uris []string)
@@ -51,6 +53,9 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	r := &running{d: d, force: c.Force}
 	if r.force == nil {
 		r.force = context.Background()
+	}
+	if err := d.checkProxy(c); err != nil {
+		return err
 	}
 	if err := r.listen(c.NBD); err != nil {
 		return err
@@ -80,6 +85,9 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	}
 	if !d.opts.ReadOnly {
 		d.cells.warm(probing)
+	}
+	if c.BootDHCP {
+		defer r.startProxy(ctx)()
 	}
 	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "boot", r.boot.addresses(), "pid", os.Getpid())
 	notify("READY=1")

@@ -20,13 +20,10 @@ import (
 	"goldstream/netboot/initramfs"
 )
 
-const (
-	pxeMAC     = "52:54:00:12:34:56"
-	pxePatient = 25 * time.Minute // for a machine with ten times as much to do as it can
-)
+const pxePatient = 25 * time.Minute // for a machine with ten times as much to do as it can
 
 // pxeLab is two network namespaces: the network of others, with its DHCP server, and
-// goldstream's, joined by a bridge that a virtual machine is on too.
+// goldstream's, joined by a bridge that virtual machines are on too.
 type pxeLab struct {
 	t          *testing.T
 	ctx        context.Context
@@ -35,10 +32,11 @@ type pxeLab struct {
 	server     *exec.Cmd
 }
 
-// TestNetBoot switches a machine on that has no disk. A DHCP server that knows nothing of
-// goldstream gives it an address, dnsmasq in proxy mode its boot program, goldstream the
-// kernel and initrd of its own volume, an unchanged Debian; its root file system is on
-// NBD. Then goldstream dies while the machine runs, and comes back.
+// TestNetBoot switches machines on that have no disk: one whose NIC has iPXE, one with UEFI
+// that knows PXE alone. A DHCP server that knows nothing of goldstream gives them an
+// address, goldstream's dnsmasq their boot program, goldstream the kernel and initrd of
+// their own volume, an unchanged Debian; their root file system is on NBD. Then goldstream
+// dies while they run, and comes back.
 func TestNetBoot(t *testing.T) {
 	if os.Getenv("GOLDSTREAM_E2E") == "" {
 		t.Skip("'make test-e2e' runs it")
@@ -51,21 +49,29 @@ func TestNetBoot(t *testing.T) {
 	l.run("../../testdata/golden/build-debian-image.sh", filepath.Dir(golden))
 	l.goldstream("image", "import", "debian", golden)
 	l.goldstream("sandbox", "prepare")
-	l.goldstream("volume", "create", "web-1", "--image", "debian")
+	machines := []*machine{{name: "bios", mac: "52:54:00:12:34:56"}, {name: "uefi", mac: "52:54:00:12:34:57", uefi: true}}
+	for _, m := range machines {
+		l.goldstream("volume", "create", m.name, "--image", "debian")
+	}
 	l.serve()
-	l.goldstream("boot", "assign", "web-1", "--mac", pxeMAC, "--allow", "10.99.0.0/24")
 	l.network()
-	console := l.switchOn()
-	l.await(console, "golden login:")
-	l.checkStages()
-
+	for _, m := range machines {
+		l.goldstream("boot", "assign", m.name, "--mac", m.mac, "--allow", "10.99.0.0/24")
+		l.switchOn(m)
+	}
+	for _, m := range machines {
+		l.await(m, "golden login:")
+		l.checkStages(m)
+	}
 	require.NoError(t, l.server.Process.Signal(syscall.SIGKILL))
 	_ = l.server.Wait()
 	l.serve()
-	// The prompt comes again only if login could be read from the root file system.
-	_, err = io.WriteString(console, "nobody\n")
-	require.NoError(t, err)
-	l.await(console, "Password:")
+	for _, m := range machines {
+		// The prompt comes again only if login could be read from the root file system.
+		_, err = io.WriteString(m, "nobody\n")
+		require.NoError(t, err)
+		l.await(m, "Password:")
+	}
 }
 
 func newPXELab(t *testing.T, ctx context.Context) *pxeLab {
@@ -86,8 +92,6 @@ func newPXELab(t *testing.T, ctx context.Context) *pxeLab {
 		"ip link add br0 type bridge",
 		"ip addr add 10.99.0.1/24 dev br0",
 		"ip link set br0 up",
-		"ip tuntap add tap0 mode tap",
-		"ip link set tap0 master br0 up",
 		"ip link add uplink type veth peer name eth0 netns " + l.dhcp,
 		"ip link set uplink master br0 up",
 		"ip netns exec " + l.dhcp + " ip addr add 10.99.0.2/24 dev eth0",
@@ -132,54 +136,62 @@ func (l *pxeLab) serve() {
 		cmd.Stderr = log
 		out, err = cmd.StdoutPipe()
 		require.NoError(l.t, err)
-	}, filepath.Join(l.bin, "goldstream"), "--data", l.data, "serve", "--nbd", "10.99.0.1:10809", "--boot", "10.99.0.1:8480")
+	}, filepath.Join(l.bin, "goldstream"), "--data", l.data, "serve", "--nbd", "10.99.0.1:10809", "--boot", "10.99.0.1:8480", "--boot-dhcp", "proxy")
+	l.t.Cleanup(func() { // in order: it has a dnsmasq
+		_ = l.server.Process.Signal(syscall.SIGTERM)
+		_ = l.server.Wait()
+	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(l.t, err, "the server is not ready")
 	require.Contains(l.t, line, "ready")
 }
 
-// network starts the DHCP server of others and, beside goldstream, the proxy.
+// network starts the DHCP server of others.
 func (l *pxeLab) network() {
-	tftp := l.t.TempDir()
-	require.NoError(l.t, os.Chmod(tftp, 0o755))
-	for _, name := range []string{"undionly.kpxe", "ipxe.efi"} {
-		l.run("cp", "-L", "/usr/lib/ipxe/"+name, tftp)
-	}
-	dnsmasq := []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--port=0", "--bind-interfaces", "--user=root"}
-	l.start(l.dhcp, nil, append(dnsmasq, "--interface=eth0", "--no-ping", "--dhcp-range=10.99.0.100,10.99.0.120,1h",
-		"--dhcp-leasefile="+filepath.Join(l.t.TempDir(), "leases"))...)
-	const url = "http://10.99.0.1:8480/boot/boot.ipxe"
-	l.start(l.ours, nil, append(dnsmasq, "--interface=br0", "--dhcp-range=10.99.0.1,proxy,255.255.255.0", "--enable-tftp", "--tftp-root="+tftp,
-		"--dhcp-match=set:ipxe,175", "--pxe-service=tag:!ipxe,x86PC,goldstream,undionly.kpxe", "--pxe-service=tag:ipxe,x86PC,goldstream,"+url)...)
+	l.start(l.dhcp, nil, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--port=0", "--bind-interfaces", "--user=root",
+		"--interface=eth0", "--no-ping", "--dhcp-range=10.99.0.100,10.99.0.120,1h", "--dhcp-leasefile="+filepath.Join(l.t.TempDir(), "leases"))
 }
 
-// console is the serial console of the machine.
-type console struct {
+// machine is a virtual one without a disk; what is written goes to its serial console.
+type machine struct {
+	name, mac string
+	uefi      bool
 	io.Writer
 	r   *bufio.Reader
-	all *os.File
+	all *os.File // what the console said
 }
 
-func (l *pxeLab) switchOn() *console {
+func (l *pxeLab) switchOn(m *machine) {
 	l.t.Helper()
-	c := &console{}
-	all, err := os.Create(filepath.Join(l.bin, "console"))
+	all, err := os.Create(filepath.Join(l.bin, "console-"+m.name))
 	require.NoError(l.t, err)
 	l.t.Cleanup(func() { _ = all.Close() })
-	c.all = all
+	m.all = all
+	tap := "tap-" + m.name
+	for _, line := range []string{"ip tuntap add " + tap + " mode tap", "ip link set " + tap + " master br0 up"} {
+		l.run(append([]string{"ip", "netns", "exec", l.ours}, strings.Fields(line)...)...)
+	}
+	nic := "virtio-net-pci,netdev=n0,bootindex=1,mac=" + m.mac
+	var firmware []string
+	if m.uefi { // the NIC without iPXE: UEFI has a driver of its own
+		vars := filepath.Join(l.bin, "vars-"+m.name)
+		l.run("cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", vars)
+		firmware = []string{"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd", "-drive", "if=pflash,format=raw,file=" + vars}
+		nic += ",romfile="
+	}
+	qemu := append([]string{"qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024", "-display", "none",
+		"-serial", "stdio", "-monitor", "none", "-no-reboot"}, firmware...)
 	l.start(l.ours, func(cmd *exec.Cmd) {
 		out, err := cmd.StdoutPipe()
 		require.NoError(l.t, err)
-		c.r = bufio.NewReader(out)
-		c.Writer, err = cmd.StdinPipe()
+		m.r = bufio.NewReader(out)
+		m.Writer, err = cmd.StdinPipe()
 		require.NoError(l.t, err)
-	}, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
-		"-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,bootindex=1,mac="+pxeMAC)
-	return c
+	}, append(qemu, "-netdev", "tap,id=n0,ifname="+tap+",script=no,downscript=no", "-device", nic)...)
 }
 
 // await reads the console up to a text, or fails with what was there at the end of ctx.
-func (l *pxeLab) await(c *console, text string) {
+func (l *pxeLab) await(c *machine, text string) {
 	l.t.Helper()
 	found := make(chan bool, 1)
 	go func() {
@@ -211,15 +223,15 @@ func (l *pxeLab) await(c *console, text string) {
 }
 
 // checkStages looks at what is told of the boot.
-func (l *pxeLab) checkStages() {
+func (l *pxeLab) checkStages(m *machine) {
 	l.t.Helper()
 	var s v1.BootServer
-	require.NoError(l.t, json.Unmarshal([]byte(l.goldstream("boot", "status", "web-1", "--json")), &s))
+	require.NoError(l.t, json.Unmarshal([]byte(l.goldstream("boot", "status", m.name, "--json")), &s))
 	require.NotNil(l.t, s.Last)
 	var names []string
 	for _, stage := range s.Last.Stages {
 		names = append(names, stage.Name)
-		l.t.Logf("%s after %v", stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(time.Millisecond))
+		l.t.Logf("%s: %s after %v", m.name, stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(time.Millisecond))
 	}
 	require.Equal(l.t, []string{"script", "kernel", "initrd", initramfs.StageInitramfs, initramfs.StageAttached}, names)
 }

@@ -29,6 +29,7 @@ func serveCommand() *cli.Command {
 				Value: cli.NewStringSlice("127.0.0.1:10809"),
 			},
 			&cli.StringSliceFlag{Name: "boot", Usage: "`ADDR`ess, host:port, where servers get their boots by HTTP (docs/netboot.md); may be repeated"},
+			&cli.StringFlag{Name: "boot-dhcp", Usage: "how servers are told of these addresses: `MODE` proxy runs dnsmasq, beside the DHCP server that gives addresses, and iPXE by TFTP; none leaves it to that server", Value: "none"},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
@@ -86,6 +87,13 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	dhcp := c.String("boot-dhcp")
+	if dhcp != "none" && dhcp != "proxy" {
+		return usagef("--boot-dhcp %q: there are none and proxy", dhcp)
+	}
+	if dhcp == "proxy" && (len(c.StringSlice("boot")) == 0 || c.Bool("read-only")) {
+		return usagef("--boot-dhcp proxy: give the address that boots are handed out on with --boot, without --read-only")
+	}
 	if err := checkOwner(c.String("data")); err != nil && !c.Bool("read-only") {
 		return err
 	}
@@ -106,7 +114,7 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Boot: c.StringSlice("boot"), Force: force, Ready: func(uris []string) {
+	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Boot: c.StringSlice("boot"), BootDHCP: dhcp == "proxy", Force: force, Ready: func(uris []string) {
 		if c.Bool("json") {
 			_ = json.NewEncoder(c.App.Writer).Encode(readiness{programVersion(), uris})
 			return

@@ -158,6 +158,12 @@ func TestWrongAddresses(t *testing.T) {
 		require.Equal(t, exitUsage, r.code, "%s: %s", address, r.err)
 		require.NoDirExists(t, h.data)
 	}
+	for _, args := range [][]string{{"--boot-dhcp", "full"}, {"--boot-dhcp", "proxy"}, {"--boot", "127.0.0.1:0", "--boot-dhcp", "proxy", "--read-only"}} {
+		r := h.run(append([]string{"serve"}, args...)...)
+		require.Equal(t, exitUsage, r.code, "%s: %s", args, r.err)
+		require.Contains(t, r.err, "--boot-dhcp")
+		require.NoDirExists(t, h.data)
+	}
 }
 
 // TestExportNamesItsDestination: errors of writing name DEST, with the right
