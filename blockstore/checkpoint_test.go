@@ -245,12 +245,7 @@ func TestRestoreWithoutMetadata(t *testing.T) {
 func TestARestoreCutShortIsRunAgain(t *testing.T) {
 	for n, cut := 1, true; cut; n++ {
 		disk := newHost(uint64(n))
-		options := func(d *simDisk) Options {
-			o := testOptions()
-			o.fs, o.bootID = simFS{d}, "1"
-			return o
-		}
-		s, err := Open(crashDir, options(disk))
+		s, err := Open(crashDir, simOptions(disk))
 		require.NoError(t, err)
 		_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
 		require.NoError(t, err)
@@ -264,13 +259,13 @@ func TestARestoreCutShortIsRunAgain(t *testing.T) {
 
 		disk.arm(n, n%2 == 0)
 		req := RestoreRequest{Checkpoint: "latest", Apply: true}
-		_, err = RestoreCheckpoint(ctx, crashDir, options(disk), req)
+		_, err = RestoreCheckpoint(ctx, crashDir, simOptions(disk), req)
 		if cut = disk.crashed() != nil; cut {
 			disk = disk.crashed()
-			_, err = RestoreCheckpoint(ctx, crashDir, options(disk), req)
+			_, err = RestoreCheckpoint(ctx, crashDir, simOptions(disk), req)
 		}
 		require.NoError(t, err, "cut at %d", n)
-		s, err = Open(crashDir, options(disk))
+		s, err = Open(crashDir, simOptions(disk))
 		require.NoError(t, err, "cut at %d", n)
 		_, err = s.Volume(ctx, "w")
 		require.ErrorIs(t, err, ErrNotFound)

@@ -86,6 +86,7 @@ type crashRun struct {
 	interval  time.Duration
 	bytes     int64
 	memory    uint64 // of Pebble's memtables
+	ring      int    // size of intent rings
 	large     bool   // disks of several regions
 	stamp     uint64
 	names     int
@@ -102,6 +103,7 @@ func newCrashRun(seed uint64, mode crashMode, mutant crashMutant) *crashRun {
 	r.bytes = []int64{1 << 40, 1 << 40, 256 << 10, 16 << 10}[r.rng.IntN(4)]
 	r.large = r.rng.IntN(16) == 0
 	r.memory = []uint64{16 << 10, 64 << 10, 64 << 10}[r.rng.IntN(3)]
+	r.ring = []int{4 << 10, 16 << 10, simRing}[r.rng.IntN(3)] // they fill up
 	return r
 }
 
@@ -171,6 +173,7 @@ func (r *crashRun) options() Options {
 	o := testOptions()
 	o.Logger = slog.New(slog.NewTextHandler(storeLog{r}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	o.fs, o.bootID = simFS{r.disk}, fmt.Sprint(r.boot)
+	o.ringSize = r.ring
 	o.MapBudget = []int64{1, 4 << 10, 64 << 10, 0}[r.rng.IntN(4)] // pages come and go
 	o.CommitInterval, o.CommitBytes, o.OpenFiles = r.interval, r.bytes, 1+r.rng.IntN(8)
 	r.mutant.options(&o)
@@ -297,7 +300,7 @@ func (r *crashRun) afterCrash() {
 // checkClean has a check find nothing in what a crash left.
 func (r *crashRun) checkClean() {
 	o := testOptions()
-	o.fs, o.bootID = simFS{r.disk}, fmt.Sprint(r.boot)
+	o.fs, o.bootID, o.ringSize = simFS{r.disk}, fmt.Sprint(r.boot), r.ring
 	report, err := CheckStore(ctx, crashDir, o)
 	if errors.Is(err, ErrNotFound) { // its making was cut short
 		return
@@ -890,14 +893,15 @@ func (r *crashRun) finish() {
 func (r *crashRun) waitReclaimed() {
 	r.disk.heal()
 	r.s.reclaim.wake() // it may have given up because of a fault
-	for start := time.Now(); !r.died(); time.Sleep(20 * time.Microsecond) {
+	// Turns are counted, not time, which goes on while the test is held up.
+	for turns := 0; !r.died(); turns++ {
 		r.s.cat.mu.Lock()
 		n := len(r.s.cat.mu.lineages)
 		r.s.cat.mu.Unlock()
 		if n == 0 {
 			return
 		}
-		if time.Since(start) > waitLong {
+		if time.Sleep(20 * time.Microsecond); turns == 1e6 { // a minute and more
 			r.s.cat.mu.Lock()
 			for _, l := range r.s.cat.mu.lineages {
 				for _, v := range l.versions {

@@ -109,7 +109,7 @@ func TestARingThatComesBack(t *testing.T) {
 		d.mu.Lock()
 		next := d.branchLocked(true)
 		d.mu.Unlock()
-		if b, err := (simFS{next}).ReadFile(s.ringPath(v.v.entry.lineage.id)); err == nil && len(b) == ringSize {
+		if b, err := (simFS{next}).ReadFile(s.ringPath(v.v.entry.lineage.id)); err == nil && len(b) == simRing {
 			came++
 		}
 		s, v := afterBoot(t, next, "3")

@@ -289,12 +289,7 @@ func TestARestoreOfADumpCutShortIsRunAgain(t *testing.T) {
 	}
 	for n, cut := 1, true; cut; n += step {
 		disk := newHost(uint64(n))
-		options := func(d *simDisk) Options {
-			o := testOptions()
-			o.fs, o.bootID = simFS{d}, "1"
-			return o
-		}
-		s, err := Open(crashDir, options(disk))
+		s, err := Open(crashDir, simOptions(disk))
 		require.NoError(t, err)
 		_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
 		require.NoError(t, err)
@@ -302,9 +297,9 @@ func TestARestoreOfADumpCutShortIsRunAgain(t *testing.T) {
 		require.NoError(t, d.WriteAt(ctx, block(1), 0, true))
 		finish(t, s, d)
 		var dump bytes.Buffer
-		_, err = Dump(ctx, crashDir, options(disk), &dump)
+		_, err = Dump(ctx, crashDir, simOptions(disk), &dump)
 		require.NoError(t, err)
-		s, err = Open(crashDir, options(disk))
+		s, err = Open(crashDir, simOptions(disk))
 		require.NoError(t, err)
 		_, err = s.CreateVolume(ctx, CloneRequest{Name: "w", Size: 1 << 20})
 		require.NoError(t, err)
@@ -312,13 +307,13 @@ func TestARestoreOfADumpCutShortIsRunAgain(t *testing.T) {
 
 		disk.arm(n, n%2 == 0)
 		req := RestoreRequest{Apply: true}
-		_, err = RestoreDump(ctx, crashDir, options(disk), bytes.NewReader(dump.Bytes()), req)
+		_, err = RestoreDump(ctx, crashDir, simOptions(disk), bytes.NewReader(dump.Bytes()), req)
 		if cut = disk.crashed() != nil; cut {
 			disk = disk.crashed()
-			_, err = RestoreDump(ctx, crashDir, options(disk), bytes.NewReader(dump.Bytes()), req)
+			_, err = RestoreDump(ctx, crashDir, simOptions(disk), bytes.NewReader(dump.Bytes()), req)
 		}
 		require.NoError(t, err, "cut at %d", n)
-		s, err = Open(crashDir, options(disk))
+		s, err = Open(crashDir, simOptions(disk))
 		require.NoError(t, err, "cut at %d", n)
 		_, err = s.Volume(ctx, "w")
 		require.ErrorIs(t, err, ErrNotFound)

@@ -66,8 +66,8 @@ func TestAPowerCutRefusesOldClients(t *testing.T) {
 	for seed := range uint64(20) {
 		disk := newHost(seed)
 		options := func(d *simDisk, boot string) Options {
-			o := testOptions()
-			o.fs, o.bootID, o.CommitInterval = simFS{d}, boot, 1<<40
+			o := simOptions(d)
+			o.bootID, o.CommitInterval = boot, 1<<40
 			return o
 		}
 		s, err := Open(crashDir, options(disk, "1"))

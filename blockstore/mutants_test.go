@@ -67,6 +67,9 @@ func isFlush(b *pebble.Batch) bool {
 // TestMutants shows that the crash test finds what it is there to find: each
 // of these stores breaks a promise, and is caught.
 func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds for each mutant; runs without -short")
+	}
 	const within = 1000 // seeds
 	for name, m := range map[string]struct {
 		mode crashMode

@@ -73,10 +73,11 @@ type Options struct {
 	BackgroundRate int64
 
 	// For tests.
-	fs     hostFS
-	bootID string
-	pacer  *pacer
-	tune   func(*pebble.Options)
+	fs       hostFS
+	bootID   string
+	pacer    *pacer
+	ringSize int // of intent rings, in bytes
+	tune     func(*pebble.Options)
 	// Hooks that make a store break its promises, for the tests to find out:
 	// one may hold a batch back, or put another before it; the other leaves
 	// the write gate open under a seal.
@@ -117,6 +118,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.pacer == nil {
 		o.pacer = newPacer(o.BackgroundRate)
+	}
+	if o.ringSize == 0 {
+		o.ringSize = ringSize
 	}
 	if o.ReadOnly {
 		o.fs = readOnlyFS{o.fs}

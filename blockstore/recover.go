@@ -110,7 +110,7 @@ func (v *volume) recover() error {
 // the host it was there, and somebody took it.
 func (v *volume) intents(seq uint64) (r *ring, entries []intent, lost, err error) {
 	path := v.s.ringPath(v.top.Load().layer.id.lineage)
-	r, err = openRing(v.s.fs, path)
+	r, err = openRing(v.s.fs, path, v.s.o.ringSize)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrCorrupt) {
 		return nil, nil, err, nil
 	}

@@ -170,7 +170,7 @@ func addRandom(t *testing.T, v *volume, top *top, rng *rand.Rand, m *replayModel
 	}
 	if e.torn = rng.IntN(5) == 0; e.torn { // the head counts on from the entry's end
 		size := entrySize(kind, e.blocks)
-		v.ring.b[ringStart+int((v.ring.head-uint64(size))%ringSpace)+rng.IntN(entryHead)] ^= 0x10
+		v.ring.b[ringStart+int((v.ring.head-uint64(size))%v.ring.space())+rng.IntN(entryHead)] ^= 0x10
 	}
 	m.entries = append(m.entries, e)
 	return true

@@ -17,7 +17,7 @@ import (
 
 func simOptions(d *simDisk) Options {
 	o := testOptions()
-	o.fs, o.bootID = simFS{d}, "1"
+	o.fs, o.bootID, o.ringSize = simFS{d}, "1", simRing
 	return o
 }
 

@@ -43,7 +43,6 @@ import (
 const (
 	ringSize   = 512 << 10
 	ringStart  = 64
-	ringSpace  = ringSize - ringStart
 	ringMagic  = "gsring02"
 	ringFailed = "failed"
 
@@ -81,12 +80,13 @@ type ring struct {
 	tail uint64 // entries before it are committed
 }
 
-// makeRing makes an empty ring, whatever stands at path. Entries go on after seq.
-func makeRing(fs hostFS, path string, seq uint64) (*ring, error) {
+// makeRing makes an empty ring of size bytes, whatever stands at path. Entries go
+// on after seq.
+func makeRing(fs hostFS, path string, size int, seq uint64) (*ring, error) {
 	if err := fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	m, err := fs.Map(path, ringSize)
+	m, err := fs.Map(path, size)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +99,8 @@ func makeRing(fs hostFS, path string, seq uint64) (*ring, error) {
 
 // openRing maps a ring to read what it holds. Errors: os.ErrNotExist,
 // ErrCorrupt (it is no ring).
-func openRing(fs hostFS, path string) (*ring, error) {
-	r, err := openRingOf(fs, path, ringSize, ringMagic)
+func openRing(fs hostFS, path string, size int) (*ring, error) {
+	r, err := openRingOf(fs, path, size, ringMagic)
 	if errors.Is(err, ErrCorrupt) {
 		if old, oldErr := openRingOf(fs, path, oldRingSize, oldRingMagic); oldErr == nil {
 			return old, nil
@@ -148,6 +148,9 @@ func (r *ring) begin() (err error) {
 	return nil
 }
 
+// space is how many bytes of entries a ring holds.
+func (r *ring) space() uint64 { return uint64(len(r.b) - ringStart) }
+
 // entrySize returns the bytes of an entry, a multiple of 8.
 func entrySize(kind byte, blocks int) int {
 	if kind == intentZero {
@@ -165,18 +168,17 @@ func (r *ring) append(kind byte, version uint32, block int64, blocks int, data [
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
-	at := int(r.head % ringSpace)
-	skip := 0
-	if at+size > ringSpace {
-		skip = ringSpace - at
+	skip := uint64(0)
+	if left := r.space() - r.head%r.space(); left < uint64(size) {
+		skip = left
 	}
-	if r.head+uint64(skip+size)-r.tail > ringSpace {
+	if r.head+skip+uint64(size)-r.tail > r.space() {
 		return false, nil
 	}
-	r.head += uint64(skip)
-	e := r.b[ringStart+int(r.head%ringSpace):][:size]
+	r.head += skip
+	e := r.b[ringStart+int(r.head%r.space()):][:size]
 	r.head += uint64(size)
-	r.half.Store(r.head-r.tail > ringSpace/2)
+	r.half.Store(r.head-r.tail > r.space()/2)
 	r.seq++
 	clear(e[:8]) // an entry cut short by a kill is none
 	e[6] = kind
@@ -218,7 +220,7 @@ func (r *ring) committed(head uint64) {
 	if r.tail = head; r.head == head {
 		r.head, r.tail = 0, 0
 	}
-	r.half.Store(r.head-r.tail > ringSpace/2)
+	r.half.Store(r.head-r.tail > r.space()/2)
 }
 
 // intent is an entry as read back.
@@ -236,6 +238,9 @@ func (r *ring) entries(seq uint64) (found []intent, err error) {
 	defer catchFault(r.b, debug.SetPanicOnFault(true), &err)
 	body := r.b[ringStart:]
 	for at := 0; at+entryHead <= len(body); at += 8 {
+		if binary.LittleEndian.Uint64(body[at:]) == 0 {
+			continue // most of a ring was never written
+		}
 		if e, ok := r.parse(body[at:]); ok && e.seq > seq {
 			found = append(found, e)
 		}

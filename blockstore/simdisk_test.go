@@ -1,6 +1,7 @@
 package blockstore
 
 import (
+	"encoding/binary"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -576,18 +577,33 @@ type simMapping struct {
 // absorb takes over what was stored into the mapping. Stores may be under way,
 // as they may be when a process is killed.
 func (m *simMapping) absorb() {
-	now := make([]byte, len(m.b))
-	copyUnordered(now, m.b)
-	for i := range pieces(0, len(now)) {
-		n, _, at, length := pageOf(0, len(now), i)
-		old := m.in.page(n)
+	for at := 0; at < len(m.b); at += simPageSize {
+		old := m.in.page(int64(at / simPageSize))
 		if old == nil {
 			old = &simZero
 		}
-		if string(old[:length]) != string(now[at:at+length]) {
-			m.in.writePart(now, 0, i)
+		now := m.b[at:min(at+simPageSize, len(m.b))]
+		if differsUnordered(old[:len(now)], now) {
+			page := make([]byte, len(now))
+			copyUnordered(page, now)
+			m.in.writePart(page, int64(at), 0)
 		}
 	}
+}
+
+// differsUnordered compares with memory that others may be changing.
+//
+//go:norace
+func differsUnordered(a, b []byte) bool {
+	for len(a) >= 8 && binary.NativeEndian.Uint64(a) == binary.NativeEndian.Uint64(b) {
+		a, b = a[8:], b[8:]
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // copyUnordered copies memory that others may be changing.

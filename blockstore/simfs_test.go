@@ -19,6 +19,10 @@ import (
 // crashDir is where a store is made on a simulated disk.
 const crashDir = "/host/blocks"
 
+// simRing is the usual size of intent rings there: each crash compares them in
+// full.
+const simRing = 64 << 10
+
 // newHost makes a disk with an empty directory for crashDir to be made in.
 func newHost(seed uint64) *simDisk {
 	d := newSimDisk(seed)

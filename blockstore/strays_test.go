@@ -99,8 +99,14 @@ func TestFilesOfSealedLayersAreOpenedReadOnly(t *testing.T) {
 }
 
 func TestRecoveryOfAFullRingOfZeros(t *testing.T) {
-	s, d, dir := hooked(t, &hookedFS{})
-	_, err := s.GrowVolume(ctx, "v", 512<<30)
+	dir, o := t.TempDir(), testOptions()
+	o.ringSize = 64 << 10 // 2,000 entries
+	s, err := Open(dir, o)
+	require.NoError(t, err)
+	_, err = s.CreateVolume(ctx, CloneRequest{Name: "v", Size: RegionSize})
+	require.NoError(t, err)
+	d := openVolume(t, s, "v")
+	_, err = s.GrowVolume(ctx, "v", 64<<30)
 	require.NoError(t, err)
 	require.NoError(t, d.WriteAt(ctx, block(1), 0, true))
 	n := int64(0)
@@ -108,7 +114,7 @@ func TestRecoveryOfAFullRingOfZeros(t *testing.T) {
 		n++
 	}
 	s.kill()
-	s, err = Open(dir, hookedOptions(&hookedFS{}))
+	s, err = Open(dir, o)
 	require.NoError(t, err)
 	d = openVolume(t, s, "v")
 	require.Zero(t, firstByte(t, d, 0))

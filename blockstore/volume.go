@@ -228,7 +228,7 @@ func (v *volume) ready() error {
 	path := v.s.ringPath(lineage)
 	var r *ring
 	err = v.s.space.withBallast(func() error {
-		r, err = makeRing(v.s.fs, path, seq)
+		r, err = makeRing(v.s.fs, path, v.s.o.ringSize, seq)
 		return err
 	})
 	if err != nil {
