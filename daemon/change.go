@@ -63,8 +63,18 @@ type wish struct {
 	do      operation
 }
 
+// trace says which task a change leaves behind.
+type trace struct {
+	about  model.URI // what it is about, where that is not what the change comes to
+	always bool      // also if the change is done at once
+}
+
 // carryOut tries a change, and then makes it.
 func (b *backend) carryOut(ctx context.Context, w wish) (v1.Outcome, error) {
+	return b.carryOutTraced(ctx, w, trace{})
+}
+
+func (b *backend) carryOutTraced(ctx context.Context, w wish, t trace) (v1.Outcome, error) {
 	s, tasks, err := b.d.life(ctx)
 	if err != nil {
 		return v1.Outcome{}, err
@@ -115,12 +125,12 @@ func (b *backend) carryOut(ctx context.Context, w wish) (v1.Outcome, error) {
 			}
 			return nil
 		}
-		if len(trial.work.Moves) == 0 && w.how.RequestID == "" {
+		if len(trial.work.Moves) == 0 && w.how.RequestID == "" && !t.always {
 			err = s.Update(ctx, cause, func(tx *store.Tx) error { return again(tx, "") })
 		} else {
 			var i task.Info
 			i, err = tasks.SubmitWith(ctx, task.Request{
-				Kind: changeKindName, Name: trial.title(w.name), Owner: "api", Subject: w.subject, Key: w.how.RequestID, Digest: digest, Input: trial.work,
+				Kind: changeKindName, Name: trial.title(w.name), Owner: "api", Subject: w.subject, About: string(trial.about(t)), Key: w.how.RequestID, Digest: digest, Input: trial.work,
 			}, again)
 			out.Task = &i
 			b.d.opts.failpoint("submitted")
@@ -134,6 +144,14 @@ func (b *backend) carryOut(ctx context.Context, w wish) (v1.Outcome, error) {
 		return out, s.View(ctx, func(r *store.Reader) error { return done.retell(r, &out) })
 	}
 	return v1.Outcome{}, &v1.Error{Code: v1.CodeInUse, Message: w.name + ": others changed what it depends on, again and again; nothing was done", Advice: "Try again."}
+}
+
+// about is what the task of a change is about.
+func (ch *change) about(t trace) model.URI {
+	if ch.res != nil {
+		return ch.res.Head().URI
+	}
+	return t.about
 }
 
 // title names a task after what it does by which rule: the audit trail has it.

@@ -13,8 +13,12 @@ import (
 // Embedded is the API inside this process.
 type Embedded struct {
 	*v1.Client
-	api *apiServer
+	api  *apiServer
+	dial func(context.Context) (net.Conn, error)
 }
+
+// Dial connects to the API as a client of HTTP.
+func (e *Embedded) Dial(ctx context.Context) (net.Conn, error) { return e.dial(ctx) }
 
 // Embed serves the API to the client that it returns. Close it before the
 // daemon.
@@ -23,6 +27,7 @@ func (d *Daemon) Embed() *Embedded {
 	return &Embedded{
 		Client: v1.NewClientDial(pair.Dial),
 		api:    d.serveAPI(pair, nil, nil, nil),
+		dial:   pair.Dial,
 	}
 }
 
@@ -46,7 +51,9 @@ type apiServer struct {
 func (d *Daemon) serveAPI(l net.Listener, uris []string, srv *nbd.Server, fence fenceFunc) *apiServer {
 	ctx, cancel := context.WithCancel(context.Background())
 	stopping, stopLasting := context.WithCancel(context.Background())
-	api := v1.NewServer(&backend{Store: d.store, d: d, nbd: uris, clients: srv, fence: fence, stopping: stopping}, d.opts.Version, d.log)
+	b := &backend{Store: d.store, d: d, nbd: uris, clients: srv, fence: fence, stopping: stopping}
+	api := v1.NewServer(b, d.opts.Version, d.log)
+	api.Handler = withRest(api.Handler, b.restHandler(socketGate{}))
 	api.BaseContext = func(net.Listener) context.Context { return ctx }
 	ctx, stop := context.WithCancelCause(ctx) // the one that BaseContext returns
 	a := &apiServer{srv: api, cancel: func() { stop(v1.ErrStopping); cancel() }, stop: stopLasting, done: make(chan struct{})}

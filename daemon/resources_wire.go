@@ -126,7 +126,7 @@ func (t *teller) tell(res model.Resource) (v1.Resource, error) {
 	case *model.ServerProfile:
 		return t.tellProfile(h, res)
 	}
-	return nil, errors.New("a resource of an unknown kind")
+	return nil, nil // api/v1 shows plans otherwise, and networks not at all
 }
 
 func (t *teller) tellHardware(h v1.ResourceHead, hw *model.ServerHardware) (v1.Resource, error) {

@@ -27,7 +27,7 @@ func TestURI(t *testing.T) {
 }
 
 func TestNewKnowsItsKind(t *testing.T) {
-	for _, k := range []Kind{GoldenImages, PlanScripts, BuildPlans, DeploymentPlans, OSVolumes, ServerProfiles, ProfileTemplates, ServerHardwares, HardwareTypes, Enclosures, EnclosureGroups, LogicalEnclosures} {
+	for _, k := range []Kind{GoldenImages, PlanScripts, BuildPlans, DeploymentPlans, OSVolumes, ServerProfiles, ProfileTemplates, ServerHardwares, HardwareTypes, Enclosures, EnclosureGroups, LogicalEnclosures, Networks} {
 		require.Equal(t, k, New(k).Kind())
 	}
 	require.Nil(t, New("gadgets"))
@@ -72,6 +72,9 @@ func TestValidate(t *testing.T) {
 		"values of no plan":  {&ServerProfile{Meta: Meta{Name: "p"}, Deployment: &Deployment{Values: []Value{NewValue("a", "", "b")}}}, "no deployment plan"},
 		"value twice":        {&ServerProfile{Meta: Meta{Name: "p"}, Deployment: &Deployment{Plan: plan, Values: []Value{NewValue("a", "", "b"), NewValue("a", "", "c")}}}, "two values"},
 		"homeless volume":    {&OSVolume{Meta: Meta{Name: "v"}, Profile: uri(ServerProfiles, "p")}, "no home"},
+		"network":            {&Network{Meta: Meta{Name: "n"}, VLAN: 4094}, ""},
+		"VLAN":               {&Network{Meta: Meta{Name: "n"}, VLAN: 4095}, "no VLAN"},
+		"much extra":         {&Enclosure{Meta: Meta{Name: "e", Extra: map[string]json.RawMessage{"x": make(json.RawMessage, maxExtra)}}}, "only kept"},
 		"image of nothing":   {&GoldenImage{Meta: Meta{Name: "g"}}, "names no image"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"time"
@@ -26,6 +27,9 @@ type Meta struct {
 	ETag        string    `json:"eTag,omitempty"`
 	Created     time.Time `json:"created,omitzero"`
 	Modified    time.Time `json:"modified,omitzero"`
+	// Extra are fields of the APIs of old that mean nothing here: clients compare
+	// what they sent with what they get. It has no secrets.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }
 
 // Head returns the meta data itself, to read or to set.
@@ -86,6 +90,8 @@ func New(k Kind) Resource {
 		return &EnclosureGroup{}
 	case LogicalEnclosures:
 		return &LogicalEnclosure{}
+	case Networks:
+		return &Network{}
 	}
 	return nil
 }
@@ -104,6 +110,13 @@ func (m *Meta) validate(kind Kind) error {
 	}
 	if len(m.Description) > maxDescription {
 		return invalidf("the description of %q has %d bytes: use at most %d", m.Name, len(m.Description), maxDescription)
+	}
+	extra := 0
+	for key, value := range m.Extra {
+		extra += len(key) + len(value)
+	}
+	if extra > maxExtra {
+		return invalidf("%q has %d bytes of fields that are only kept: use at most %d", m.Name, extra, maxExtra)
 	}
 	if m.URI != "" && m.URI.Kind() != kind {
 		return invalidf("%q is no URI of one of the %s", m.URI, kind)

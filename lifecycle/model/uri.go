@@ -27,6 +27,7 @@ const (
 	Enclosures        Kind = "enclosures"
 	EnclosureGroups   Kind = "enclosure-groups"
 	LogicalEnclosures Kind = "logical-enclosures"
+	Networks          Kind = "ethernet-networks"
 )
 
 const (
@@ -34,6 +35,7 @@ const (
 	defaultID      = "default"
 	maxName        = 128 // bytes, as the following
 	maxDescription = 4096
+	maxExtra       = 256 << 10
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)

@@ -24,6 +24,12 @@ func (r *Reader) Get(uri model.URI) (model.Resource, error) {
 	return decode(uri, b)
 }
 
+// Has tells whether there is a resource.
+func (r *Reader) Has(uri model.URI) (bool, error) {
+	b, err := r.value(recordKey(uri))
+	return b != nil, err
+}
+
 // ByName returns the resource of a kind that has a name. Errors as of Get.
 func (r *Reader) ByName(k model.Kind, name string) (model.Resource, error) {
 	uri, err := r.Owner(nameClaim(k, name))

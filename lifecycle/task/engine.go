@@ -182,6 +182,7 @@ type Request struct {
 	Name    string // for people
 	Owner   string // who asks; takes turns with others
 	Subject string // that no other unfinished task may have; "" is none
+	About   string // names for good what the task works on, for others to find; "" is none
 	// Key makes a request that is sent again the same task; "" is none.
 	Key string
 	// Digest tells requests of one key apart; default: one of kind, subject and
@@ -230,7 +231,7 @@ func (e *Engine[Tx]) SubmitWith(ctx context.Context, req Request, also func(tx T
 		return Info{}, errf(ErrInvalid, "the input of task %q: %v", req.Name, err)
 	}
 	t := &entry{changed: make(chan struct{}), rec: record{
-		ID: rand.Text(), Kind: kind.Name, Name: req.Name, Owner: req.Owner, Subject: req.Subject, Key: req.Key,
+		ID: rand.Text(), Kind: kind.Name, Name: req.Name, Owner: req.Owner, Subject: req.Subject, About: req.About, Key: req.Key,
 		Input: input, State: Pending, Created: e.o.Clock.Wall().UTC(), Limited: kind.Deadline > 0, Left: kind.Deadline,
 	}}
 	t.rec.Digest = digest(req, input)

@@ -55,6 +55,7 @@ type Info struct {
 	Name     string     `json:"name"` // for people
 	Owner    string     `json:"owner"`
 	Subject  string     `json:"subject,omitempty"`
+	About    string     `json:"about,omitempty"` // URI of what it works on
 	State    State      `json:"state"`
 	Percent  int        `json:"percent"` // 100 once it is finished
 	Steps    []StepInfo `json:"steps"`
@@ -81,6 +82,7 @@ type record struct {
 	Name    string                     `json:"name"`
 	Owner   string                     `json:"owner"`
 	Subject string                     `json:"subject,omitempty"`
+	About   string                     `json:"about,omitempty"`
 	Key     string                     `json:"key,omitempty"`
 	Digest  string                     `json:"digest,omitempty"` // of what Key was used for
 	Input   json.RawMessage            `json:"input,omitempty"`  // until it is finished, as Data

@@ -21,7 +21,7 @@ func (t *entry) wake() {
 func (t *entry) info() Info {
 	r := &t.rec
 	i := Info{
-		ID: r.ID, Kind: r.Kind, Name: r.Name, Owner: r.Owner, Subject: r.Subject, State: r.State, Percent: t.percent,
+		ID: r.ID, Kind: r.Kind, Name: r.Name, Owner: r.Owner, Subject: r.Subject, About: r.About, State: r.State, Percent: t.percent,
 		Steps: slices.Clone(r.Steps), Failure: r.Failure, Cancel: r.Cancel, Created: r.Created, Started: r.Started,
 		Ended: r.Ended, Runs: r.Runs, Revision: t.revision, Halted: t.halted,
 	}

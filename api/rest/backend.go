@@ -1,0 +1,79 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"goldstream/blockstore"
+	"goldstream/lifecycle/model"
+	"goldstream/lifecycle/store"
+	"goldstream/lifecycle/task"
+)
+
+// Backend is what requests are translated to.
+type Backend interface {
+	// View runs fn on one state of the store of resources.
+	View(ctx context.Context, fn func(*store.Reader) error) error
+	// Save makes or changes what a client describes: made is called in the update,
+	// perhaps several times, and says what it shall be. It has the URI of what it
+	// replaces, or none.
+	Save(ctx context.Context, how How, made func(*store.Reader) (Wanted, error)) (Done, error)
+	Delete(ctx context.Context, how How, uri model.URI) (Done, error)
+
+	Tasks(ctx context.Context) ([]task.Info, error)
+	Task(ctx context.Context, id string, behind uint64) (task.Info, error)
+	WaitTask(ctx context.Context, id string, revision, behind uint64) (task.Info, error)
+	CancelTask(ctx context.Context, id string) (task.Info, error)
+
+	Images(ctx context.Context) ([]blockstore.ImageInfo, error)
+}
+
+// How says how something is to be changed.
+type How struct {
+	Who  string
+	ETag string // of the state that is to be changed; "" or "*" is any
+	// Task has a change that is done at once leave a task behind, for clients that
+	// wait for one.
+	Task      bool
+	Confirmed bool // a volume may be lost of a server that may run
+	DryRun    bool
+	RequestID string
+}
+
+// Wanted is a resource as it shall be.
+type Wanted struct {
+	Resource model.Resource
+	// Deployment and Values say of a server profile that the client spoke of them:
+	// what it did not speak of stays.
+	Deployment, Values bool
+	// Kept is put over what is kept of the fields that nobody knows.
+	Kept map[string]json.RawMessage
+	// Force has the OS volume of a profile made anew.
+	Force bool
+}
+
+// Done is what became of a change.
+type Done struct {
+	URI  model.URI
+	Task *task.Info // nil without one
+	// Effects tell people what happens to which volume.
+	Effects []string
+}
+
+// Gate knows who may come in.
+type Gate interface {
+	// Login opens a session. Error: ErrLogin.
+	Login(ctx context.Context, c Credentials) (token string, err error)
+	// Admit tells who sends a request, or refuses it: ErrSession, ErrForbidden.
+	Admit(r *http.Request, token string) (who string, err error)
+	// The rest is of sessions: ErrSession where there is none.
+
+	Logout(ctx context.Context, token string) error
+	Idle(ctx context.Context, token string) (time.Duration, error)
+	SetIdle(ctx context.Context, token string, d time.Duration) error
+}
+
+// Credentials are what somebody logs in with.
+type Credentials struct{ User, Password, Directory string }
