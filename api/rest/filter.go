@@ -27,7 +27,16 @@ func parseFilter(s string) (filter, error) {
 	if len(s) > maxFilter {
 		return nil, Bad("a filter of %d bytes: use at most %d", len(s), maxFilter)
 	}
-	p := &filterParser{rest: unquoted(s), all: s}
+	if n := len(s); n > 1 && s[0] == '"' && s[n-1] == '"' {
+		if f, err := parseExpression(s[1 : n-1]); err == nil {
+			return f, nil // else: "name" = "x"
+		}
+	}
+	return parseExpression(s)
+}
+
+func parseExpression(s string) (filter, error) {
+	p := &filterParser{rest: s, all: s}
 	f, err := p.any(0)
 	if err == nil && p.skip() != "" {
 		err = p.bad("nothing more behind the value")
@@ -40,21 +49,9 @@ const (
 	maxFilterDepth = 16   // parentheses
 )
 
-// unquoted takes the quotes off that some clients put around the whole.
-func unquoted(s string) string {
-	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
-		return s
-	}
-	inner := s[1 : len(s)-1]
-	if operator.MatchString(strings.TrimLeft(inner[fieldEnd(inner):], ` '"`)) {
-		return inner
-	}
-	return s // "name" = "x"
-}
-
 // fieldEnd is where the field ends that begins s.
 func fieldEnd(s string) int {
-	return len(s) - len(strings.TrimLeft(s, "'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"))
+	return len(s) - len(strings.TrimLeft(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"))
 }
 
 var (
