@@ -35,7 +35,7 @@ func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx
 		return l.store, l.tasks, nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind()}
+	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind(), d.bundleImportTask(), d.bundleCreateTask()}
 	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{Logger: d.log, Workers: deployments, Failpoint: d.opts.taskpoint})
 	if err != nil {
 		return nil, nil, err
@@ -74,6 +74,9 @@ func (d *Daemon) openStoreLocked(ctx context.Context) error {
 	}
 	if err := d.loadClosed(context.WithoutCancel(ctx), s); err != nil {
 		return errors.Join(err, s.Close())
+	}
+	if err := d.sweepBundles(context.WithoutCancel(ctx), s); err != nil {
+		d.log.Warn("files of artifact bundles are left that nobody knows", "error", err)
 	}
 	if l.sealer, err = openSealer(d.dir); err != nil {
 		return errors.Join(err, s.Close())

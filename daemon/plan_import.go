@@ -250,7 +250,7 @@ func (im *planImport) deployment(meta model.Meta, d *personalize.Document) (*mod
 	if err != nil {
 		return nil, err
 	}
-	p := &model.DeploymentPlan{Meta: meta, Size: size, Fixed: d.Fixed}
+	p := &model.DeploymentPlan{Meta: meta, Size: size, Fixed: d.Fixed, Hidden: d.Hidden}
 	if d.Image != "" {
 		if p.Image, err = im.image(im.images[d.Image]); err != nil {
 			return nil, err
@@ -280,6 +280,11 @@ func (im *planImport) deployment(meta model.Meta, d *personalize.Document) (*mod
 // image returns the resource of a golden image, made or brought up to date.
 func (im *planImport) image(info blockstore.ImageInfo) (model.URI, error) {
 	r := &model.GoldenImage{Meta: model.Meta{Name: info.Name}, Image: info.Name, ImageID: info.ID, Size: info.Size}
+	if old, err := im.tx.ByName(r.Kind(), r.Name); err == nil {
+		if was := old.(*model.GoldenImage); was.ImageID == info.ID {
+			return was.URI, nil // with all that a bundle said of it
+		}
+	}
 	_, err := im.put(r)
 	return r.URI, err
 }

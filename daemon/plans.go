@@ -111,7 +111,7 @@ func describePlan(r *store.Reader, kind personalize.Kind, res model.Resource) (v
 			p.Steps = append(p.Steps, name)
 		}
 	case *model.DeploymentPlan:
-		p.Size, p.Values, p.Fixed = res.Size, res.Values, res.Fixed
+		p.Size, p.Values, p.Fixed, p.Hidden = res.Size, res.Values, res.Fixed, res.Hidden
 		if p.Image, err = planName(r, res.Image); err == nil {
 			p.BuildPlan, err = planName(r, res.BuildPlan)
 		}

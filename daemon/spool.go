@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goldstream/blockstore"
+	"goldstream/personalize/attribute"
 )
 
 const (
@@ -81,6 +82,9 @@ func (s *spooling) run(ctx context.Context) error {
 		}
 		if err == io.EOF && (s.size < 0 || s.done == s.size) {
 			return nil
+		}
+		if errors.Is(err, attribute.ErrInvalid) {
+			return err // its reader knows better
 		}
 		if err != nil {
 			return fmt.Errorf("the upload broke off after %d bytes: %w", s.done, err)

@@ -47,8 +47,8 @@ type Document struct {
 	BuildPlan string            `yaml:"buildPlan,omitempty"`
 	Size      string            `yaml:"size,omitempty"` // of the volume
 	Values    map[string]string `yaml:"values,omitempty"`
-	Fixed     []string          `yaml:"fixed,omitempty"` // not to be changed by profiles
-
+	Fixed     []string          `yaml:"fixed,omitempty"`  // not to be changed by profiles
+	Hidden    []string          `yaml:"hidden,omitempty"` // not shown by profiles
 }
 
 // DocumentStep is a step of a build plan: the name of a plan script, or a native
@@ -75,7 +75,7 @@ func (k Kind) fields() []string {
 	case KindBuild:
 		return []string{"Type", "Steps", "Attributes"}
 	case KindDeployment:
-		return []string{"Image", "BuildPlan", "Size", "Values", "Fixed"}
+		return []string{"Image", "BuildPlan", "Size", "Values", "Fixed", "Hidden"}
 	}
 	return nil
 }

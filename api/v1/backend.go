@@ -20,6 +20,7 @@ type Backend interface {
 	StoreBackend
 	TaskBackend
 	PlanBackend
+	BundleBackend
 	ResourceBackend
 	ProfileBackend
 	AuditBackend

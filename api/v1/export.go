@@ -79,13 +79,13 @@ func exporter(format string) (exportFunc, error) {
 func exportRaw(ctx context.Context, w *slowWriter, d Disk) error {
 	w.w.Header().Set("Content-Type", TypeRaw)
 	w.w.Header().Set("Content-Length", strconv.FormatInt(d.Size(), 10))
-	return copyDisk(ctx, d, NewFlatSink(w))
+	return CopyDisk(ctx, d, NewFlatSink(w))
 }
 
 func exportZstd(ctx context.Context, w *slowWriter, d Disk) error {
 	w.w.Header().Set("Content-Type", TypeZstd)
 	return Compress(w, d.Size(), func(out io.Writer) error {
-		return copyDisk(ctx, d, NewFlatSink(out))
+		return CopyDisk(ctx, d, NewFlatSink(out))
 	})
 }
 
@@ -107,7 +107,7 @@ func Compress(w io.Writer, size int64, f func(io.Writer) error) error {
 func exportSparse(ctx context.Context, w *slowWriter, d Disk) error {
 	w.w.Header().Set("Content-Type", TypeSparse)
 	out := &sparseWriter{w: w}
-	if err := copyDisk(ctx, d, out); err != nil {
+	if err := CopyDisk(ctx, d, out); err != nil {
 		// Both in vain where the client is what failed.
 		_ = out.fail(ErrorOf(err))
 		_ = w.rc.Flush()
@@ -116,8 +116,8 @@ func exportSparse(ctx context.Context, w *slowWriter, d Disk) error {
 	return out.end(d.Size())
 }
 
-// copyDisk passes the whole disk on to sink.
-func copyDisk(ctx context.Context, d Disk, sink Sink) error {
+// CopyDisk passes the whole disk on to sink.
+func CopyDisk(ctx context.Context, d Disk, sink Sink) error {
 	buf := make([]byte, exportPiece)
 	for off, size := int64(0), d.Size(); off < size; off += exportWindow {
 		runs, err := runsOf(ctx, d, off, min(exportWindow, size-off))

@@ -57,6 +57,7 @@ type Plan struct {
 	Attributes []attribute.Definition `json:"attributes,omitempty"`
 	Values     []attribute.Value      `json:"values,omitempty"`
 	Fixed      []string               `json:"fixed,omitempty"`
+	Hidden     []string               `json:"hidden,omitempty"`
 }
 
 // PlanChange says what an import did with a plan: created, changed, unchanged.

@@ -61,6 +61,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeStore(mux)
 	s.routeTasks(mux)
 	s.routePlans(mux)
+	s.routeBundles(mux)
 	s.routeResources(mux)
 	s.routeProfiles(mux)
 	s.routeTemplates(mux)

@@ -33,6 +33,7 @@ func newApp(s streams) *cli.App {
 		noun("volume", "OS volumes, cloned from golden images", volumeCommands()),
 		noun("snapshot", "snapshots of volumes", snapshotCommands()),
 		noun("plan", "plan scripts, build plans and deployment plans", planCommands()),
+		noun("bundle", "artifact bundles: files of plans and golden images", bundleCommands()),
 		noun("task", "work that takes time", taskCommands()),
 		deployCommand(),
 		noun("profile", "server profiles: which server has which OS volume", profileCommands()),

@@ -100,7 +100,7 @@ func showPlanText(w io.Writer, p v1.Plan) {
 	}
 	fields(w, [][2]string{
 		{"kind", string(p.Kind)}, {"name", p.Name}, {"description", p.Description}, {"uri", p.URI}, {"type", string(p.Type)},
-		{"image", p.Image}, {"size", size}, {"build plan", p.BuildPlan}, {"fixed", strings.Join(p.Fixed, " ")}, {"modified", localTime(p.Modified)},
+		{"image", p.Image}, {"size", size}, {"build plan", p.BuildPlan}, {"fixed", strings.Join(p.Fixed, " ")}, {"hidden", strings.Join(p.Hidden, " ")}, {"modified", localTime(p.Modified)},
 	})
 	for i, s := range p.Steps {
 		fmt.Fprintf(w, "step %d\t%s\n", i+1, s)

@@ -20,6 +20,10 @@ func TestURI(t *testing.T) {
 	require.Equal(t, ServerProfiles, u.Kind())
 	require.NotEqual(t, u, NewURI(ServerProfiles))
 	require.Equal(t, BuildPlans, uri(BuildPlans, "b").Kind())
+	require.Equal(t, u, URIOf(ServerProfiles, u.ID()))
+	for _, bad := range []string{"", "..", "a/b", "-a"} {
+		require.Empty(t, URIOf(BuildPlans, bad), "%q", bad)
+	}
 	for _, bad := range []URI{"", "/rest/", "/rest/enclosures", "/rest/enclosures/", "/rest/enclosures/a/b", "/rest/gadgets/a", "/rest/enclosures/../x", "enclosures/a"} {
 		require.Empty(t, bad.Kind(), "%q", bad)
 		require.Empty(t, bad.ID(), "%q", bad)
@@ -27,7 +31,7 @@ func TestURI(t *testing.T) {
 }
 
 func TestNewKnowsItsKind(t *testing.T) {
-	for _, k := range []Kind{GoldenImages, PlanScripts, BuildPlans, DeploymentPlans, OSVolumes, ServerProfiles, ProfileTemplates, ServerHardwares, HardwareTypes, Enclosures, EnclosureGroups, LogicalEnclosures, Networks} {
+	for _, k := range []Kind{GoldenImages, PlanScripts, BuildPlans, DeploymentPlans, ArtifactBundles, OSVolumes, ServerProfiles, ProfileTemplates, ServerHardwares, HardwareTypes, Enclosures, EnclosureGroups, LogicalEnclosures, Networks} {
 		require.Equal(t, k, New(k).Kind())
 	}
 	require.Nil(t, New("gadgets"))
@@ -75,6 +79,7 @@ func TestValidate(t *testing.T) {
 		"network":            {&Network{Meta: Meta{Name: "n"}, VLAN: 4094}, ""},
 		"VLAN":               {&Network{Meta: Meta{Name: "n"}, VLAN: 4095}, "no VLAN"},
 		"much extra":         {&Enclosure{Meta: Meta{Name: "e", Extra: map[string]json.RawMessage{"x": make(json.RawMessage, maxExtra)}}}, "only kept"},
+		"bundle of nothing":  {&ArtifactBundle{Meta: Meta{Name: "b"}}, "has no file"},
 		"image of nothing":   {&GoldenImage{Meta: Meta{Name: "g"}}, "names no image"},
 	} {
 		t.Run(name, func(t *testing.T) {

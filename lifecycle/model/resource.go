@@ -74,6 +74,8 @@ func New(k Kind) Resource {
 		return &BuildPlan{}
 	case DeploymentPlans:
 		return &DeploymentPlan{}
+	case ArtifactBundles:
+		return &ArtifactBundle{}
 	case OSVolumes:
 		return &OSVolume{}
 	case ServerProfiles:

@@ -19,6 +19,7 @@ const (
 	PlanScripts       Kind = "plan-scripts"
 	BuildPlans        Kind = "build-plans"
 	DeploymentPlans   Kind = "deployment-plans"
+	ArtifactBundles   Kind = "artifact-bundles"
 	OSVolumes         Kind = "os-volumes"
 	ServerProfiles    Kind = "server-profiles"
 	ProfileTemplates  Kind = "server-profile-templates"
@@ -45,6 +46,15 @@ func NewURI(k Kind) URI {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails (Go 1.24)
 	return uri(k, fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
+}
+
+// URIOf returns the URI with an ID that is known from elsewhere, or "" for what
+// cannot be one.
+func URIOf(k Kind, id string) URI {
+	if u := uri(k, id); u.Kind() == k {
+		return u
+	}
+	return ""
 }
 
 // DefaultURI names the resource of a kind that a fresh store has; only

@@ -13,6 +13,10 @@ type GoldenImage struct {
 	Image   string `json:"image"`   // its name in the block store
 	ImageID string `json:"imageId"` // its ID there, which is never used twice
 	Size    int64  `json:"size"`    // bytes
+	// Source is the digest of the file that it was imported from, where it came in
+	// a bundle.
+	Source   string `json:"source,omitempty"`
+	ReadOnly bool   `json:"readOnly,omitempty"`
 }
 
 // Kind is GoldenImages.
@@ -41,6 +45,9 @@ type DeploymentPlan struct {
 	Values    []Value `json:"customAttributes,omitempty"`
 	// Fixed are the attributes that a profile may not change.
 	Fixed []string `json:"fixedAttributes,omitempty"`
+	// Hidden are those that a profile does not show.
+	Hidden   []string `json:"hiddenAttributes,omitempty"`
+	ReadOnly bool     `json:"hpProvided,omitempty"`
 }
 
 // Kind is DeploymentPlans.

@@ -77,3 +77,36 @@ type Manifest struct {
 	ReadOnly    bool
 	Time        time.Time // zero where it is not told
 }
+
+// Artifact describes one artifact of a bundle.
+type Artifact struct {
+	Head
+	Collection string // as in URIs: plan-scripts …
+	ReadOnly   bool
+	// Uses are names: of the scripts of a build plan, or of the image and the build
+	// plan of a deployment plan, "" for none.
+	Uses []string
+}
+
+// Artifacts lists all of them, those that others refer to first.
+func (b *Bundle) Artifacts() (list []Artifact) {
+	for _, s := range b.Scripts {
+		list = append(list, Artifact{s.Head, "plan-scripts", s.ReadOnly, nil})
+	}
+	for _, i := range b.Images {
+		list = append(list, Artifact{i.Head, "golden-images", i.ReadOnly, nil})
+	}
+	for _, p := range b.Builds {
+		var uses []string
+		for _, s := range p.Steps {
+			if s.Native == nil {
+				uses = append(uses, s.Script)
+			}
+		}
+		list = append(list, Artifact{p.Head, "build-plans", p.ReadOnly, uses})
+	}
+	for _, p := range b.Deployments {
+		list = append(list, Artifact{p.Head, "deployment-plans", p.ReadOnly, []string{p.Image, p.Build}})
+	}
+	return list
+}
