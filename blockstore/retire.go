@@ -39,7 +39,7 @@ func (c *catalogue) loadRetired() error {
 //
 // Errors: ErrNotFound, ErrInUse (a client has it open).
 func (s *Store) DeleteVolume(_ context.Context, name, requestID string) error {
-	end, e, done, err := s.takeVolume("delete-volume", name, requestID)
+	end, e, done, err := s.takeVolume("delete-volume", name, "", requestID)
 	if done || err != nil {
 		return err
 	}
@@ -70,24 +70,28 @@ func (s *Store) forgetVolume(e *volumeEntry) {
 
 // takeVolume reserves the name of a volume that nobody uses and takes it out of
 // the catalogue: nobody opens it from here on.
-func (s *Store) takeVolume(kind, name, requestID string) (end func(), e *volumeEntry, done bool, err error) {
+// With an id only the volume that has it is taken.
+func (s *Store) takeVolume(kind, name, id, requestID string) (end func(), e *volumeEntry, done bool, err error) {
 	end, done, err = s.reserve(kind, "v"+name, requestID, nil)
 	if done || err != nil {
 		return nil, nil, done, err
 	}
-	if e, err = s.cat.takeVolume(name); err != nil {
+	if e, err = s.cat.takeVolume(name, id); err != nil {
 		end()
 		return nil, nil, false, err
 	}
 	return end, e, false, nil
 }
 
-func (c *catalogue) takeVolume(name string) (*volumeEntry, error) {
+func (c *catalogue) takeVolume(name, id string) (*volumeEntry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, err := c.volumeLocked(name)
 	if err != nil {
 		return nil, err
+	}
+	if id != "" && e.rec.ID != id {
+		return nil, errf(ErrNotFound, "volume %q with the ID %s is gone: the name is that of another volume, with the ID %s", name, id, e.rec.ID)
 	}
 	if e.users > 0 {
 		return nil, errf(ErrInUse, "volume %q is in use by %d clients: disconnect them first", name, e.users)
@@ -114,8 +118,15 @@ func deleteSnapshots(b *pebble.Batch, volumeID string) {
 
 // RetireVolume deletes an OS volume, but keeps it and its snapshots for a
 // while, so that it can be restored. Errors as DeleteVolume.
-func (s *Store) RetireVolume(_ context.Context, name string, keep time.Duration, requestID string) error {
-	end, e, done, err := s.takeVolume("retire-volume", name, requestID)
+func (s *Store) RetireVolume(ctx context.Context, name string, keep time.Duration, requestID string) error {
+	return s.RetireVolumeOf(ctx, name, "", keep, requestID)
+}
+
+// RetireVolumeOf is RetireVolume for the volume with that ID only: where another
+// has its name by now, that one is left alone. Errors: ErrNotFound then, and
+// those of DeleteVolume. Without an ID it takes whichever has the name.
+func (s *Store) RetireVolumeOf(_ context.Context, name, id string, keep time.Duration, requestID string) error {
+	end, e, done, err := s.takeVolume("retire-volume", name, id, requestID)
 	if done || err != nil {
 		return err
 	}

@@ -207,6 +207,26 @@ func TestRollBack(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// TestRetireTakesTheOneThatIsMeant, and not another that has its name by now.
+func TestRetireTakesTheOneThatIsMeant(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	was, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	require.NoError(t, s.RetireVolumeOf(ctx, "v", was.ID, time.Hour, ""))
+	now, err := s.CreateVolume(ctx, CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	err = s.RetireVolumeOf(ctx, "v", was.ID, time.Hour, "again")
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorContains(t, err, now.ID)
+	list, err := s.Volumes(ctx)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, now.ID, list[0].ID)
+	d := openVolume(t, s, "v")
+	require.NoError(t, d.Close())
+	require.NoError(t, s.RetireVolumeOf(ctx, "v", now.ID, time.Hour, "again"))
+}
+
 func TestRetiredVolumesComeBackOrGo(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	d, content := threeSnapshots(t, s)

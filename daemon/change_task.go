@@ -302,7 +302,7 @@ func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep ti
 		return err
 	}
 	defer lift()
-	err = d.store.RetireVolume(ctx, name, keep, requestID)
+	err = d.store.RetireVolumeOf(ctx, name, id, keep, requestID)
 	if err == nil || errors.Is(err, blockstore.ErrNotFound) {
 		d.exports.close(name, false) // nothing of that name is left
 		return nil

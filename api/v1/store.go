@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -46,16 +47,25 @@ func (s *server) checkStore(e *events, r *http.Request) (any, error) {
 	return report, err
 }
 
+// dumpTime is how long a dump may take in all. It keeps files of the metadata on
+// the disk that are replaced meanwhile, and others from dumping: a client that
+// takes a piece now and then must not do that for good.
+const dumpTime = time.Hour
+
+var errDumpTime = fmt.Errorf("%w: the dump took longer than %v; have it written to a faster place", context.Canceled, dumpTime)
+
 // dumpStore breaks off where the dump cannot be completed: one without its last
 // line is none.
 func (s *server) dumpStore(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	ctx, done := context.WithTimeoutCause(r.Context(), dumpTime, errDumpTime)
+	defer done()
 	sent := &sentWriter{w: &slowWriter{w: w, rc: http.NewResponseController(w)}}
 	err := onlyQuery(r)
 	if err == nil {
 		buffered := bufio.NewWriterSize(sent, dumpPiece)
 		w.Header().Set("Content-Type", TypeNDJSON)
-		if _, err = s.backend.Dump(r.Context(), buffered); err == nil {
+		if _, err = s.backend.Dump(ctx, buffered); err == nil {
 			err = buffered.Flush()
 		}
 	}
