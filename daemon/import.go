@@ -13,6 +13,7 @@ import (
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/blockstore/source"
+	"goldstream/fuse"
 )
 
 // ImportFile imports a regular file or a block device of this host.
@@ -37,8 +38,18 @@ func (b *backend) ImportFile(ctx context.Context, file v1.HostFile, req blocksto
 // said which file it means, that one is opened or none: the first open only
 // looks (O_PATH), so that nothing else is touched on the way.
 func openInput(file v1.HostFile) (*os.File, error) {
+	if err := notOurs(file.Path, file.Device); err != nil {
+		return nil, err
+	}
 	path := file.Path
-	if file.Device != 0 || file.Inode != 0 {
+	if file.Device == 0 && file.Inode == 0 {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err == nil { // else the open tells
+			if err := notOurs(path, st.Dev); err != nil {
+				return nil, err
+			}
+		}
+	} else {
 		seen, err := findInput(file)
 		if err != nil {
 			return nil, &v1.Error{Code: v1.CodeForbidden,
@@ -61,6 +72,18 @@ func openInput(file v1.HostFile) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// notOurs refuses a file on a mount of goldstream: an import from a mount that this
+// process serves would wait for itself, and could not be killed.
+func notOurs(path string, device uint64) error {
+	ours, err := fuse.Ours(device)
+	if err != nil || !ours {
+		return err
+	}
+	return &v1.Error{Code: v1.CodeForbidden, // clients then send the content
+		Message: fmt.Sprintf("%s is on a mount of goldstream, which a daemon does not read by itself", path),
+		Advice:  "Send its content instead, or make an image of a volume with 'goldstream image capture'."}
 }
 
 // findInput returns a handle on the client's file that cannot be read from.

@@ -54,3 +54,10 @@ func TestSlotRefusesItsOwnProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close(t.Context()))
 }
+
+func TestOurs(t *testing.T) {
+	const table = "24 1 0:55 / /mnt rw - fuse.goldstream goldstream rw\n25 1 0:56 / /other rw shared:1 - fuse.sshfs x rw\n26 1 8:1 / / rw - ext4 /dev/sda rw\n"
+	for device, want := range map[uint64]bool{unix.Mkdev(0, 55): true, unix.Mkdev(0, 56): false, unix.Mkdev(8, 1): false, unix.Mkdev(0, 5): false} {
+		require.Equal(t, want, oursIn(table, device), device)
+	}
+}

@@ -65,7 +65,7 @@ func bootFilesOf(ctx context.Context, client *v1.Client, tools sandbox.Tools, na
 		return boot, err
 	}
 	err = withMount(ctx, client, func(mounted string) error {
-		cell, err := sandbox.Start(ctx, sandbox.Config{Tools: tools, Disk: filepath.Join(mounted, file), ReadOnly: true})
+		cell, err := startOn(ctx, tools, mounted, file)
 		if err != nil {
 			return err
 		}

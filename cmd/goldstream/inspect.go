@@ -40,7 +40,7 @@ func inspectDisk(c *call) error {
 			return err
 		}
 		return withMount(c.ctx, client, func(dir string) error {
-			report, err = inspectFile(c.ctx, tools, filepath.Join(dir, file))
+			report, err = inspectFile(c.ctx, tools, dir, file)
 			return err
 		})
 	})
@@ -115,8 +115,14 @@ func cancelled(err error) error {
 	return err
 }
 
-func inspectFile(ctx context.Context, tools sandbox.Tools, file string) (inspect.Report, error) {
-	cell, err := sandbox.Start(ctx, sandbox.Config{Tools: tools, Disk: file, ReadOnly: true})
+// startOn boots a cell with a file of a mount, of which this process looks at nothing:
+// where no daemon runs it serves the mount itself.
+func startOn(ctx context.Context, tools sandbox.Tools, mount, file string) (*sandbox.Cell, error) {
+	return sandbox.Start(ctx, sandbox.Config{Tools: tools, Disk: filepath.Join(mount, file), DiskMount: mount, ReadOnly: true})
+}
+
+func inspectFile(ctx context.Context, tools sandbox.Tools, dir, file string) (inspect.Report, error) {
+	cell, err := startOn(ctx, tools, dir, file)
 	if err != nil {
 		return inspect.Report{}, err
 	}

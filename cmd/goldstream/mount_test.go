@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"goldstream/api/v1"
 )
 
 const mib = 1 << 20
@@ -365,5 +368,30 @@ func TestMountKnowsImagesApart(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(old, got), "who has the old one open reads it on")
 	closeIt()
+	m.interrupt()
+}
+
+// TestImportFromAMount imports a file that the daemon serves: the client reads it, and
+// a request that the daemon do so is refused before anything is read.
+func TestImportFromAMount(t *testing.T) {
+	h := newHouse(t)
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	content := partitioned(t, raw)
+	h.must("image", "import", "first", raw)
+	h.serve()
+	m := h.mount()
+	h.must("image", "import", "second", m.path("images/first/disk"))
+	require.True(t, bytes.Equal(content, slurp(t, m.path("images/second/disk"))))
+
+	client := v1.NewClient(filepath.Join(h.data, v1.SocketName))
+	defer client.Close()
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(m.path("images/first/disk"), &st))
+	for _, file := range []v1.HostFile{{Path: m.path("images/first/disk")}, {Path: m.path("images/first/disk"), Device: st.Dev, Inode: st.Ino}} {
+		_, err := client.ImportFile(t.Context(), "third", v1.ImportRequest{HostFile: file}, nil)
+		require.ErrorIs(t, err, fs.ErrPermission)
+		require.ErrorContains(t, err, "is on a mount of goldstream")
+	}
+	require.NotContains(t, h.must("image", "list"), "third")
 	m.interrupt()
 }

@@ -14,7 +14,7 @@ import (
 // Attach gives a cell that was started with AttachLater its disk, and returns when
 // the guest has it, partitions and all.
 func (c *Cell) Attach(ctx context.Context) error {
-	if err := checkDisk(c.cfg); err != nil {
+	if err := checkDisk(ctx, c.cfg); err != nil {
 		return err
 	}
 	return c.attachAs(ctx, c.cfg.ReadOnly)

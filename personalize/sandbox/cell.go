@@ -100,7 +100,7 @@ func (c Config) withDefaults() Config {
 func Start(ctx context.Context, cfg Config) (*Cell, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Disk != "" && !cfg.AttachLater {
-		if err := checkDisk(cfg); err != nil {
+		if err := checkDisk(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}

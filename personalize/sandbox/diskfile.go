@@ -1,11 +1,17 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"goldstream/jail"
 )
 
 // ErrDiskRefused is a disk that no cell may have.
@@ -35,12 +41,9 @@ func checkSlot(ctx context.Context, s Slot) error {
 }
 
 // checkDisk opens the file.
-//
-// Plain system calls: it may be on a FUSE mount of a command that serves it for
-// itself, where package os can hang.
-func checkDisk(cfg Config) error {
+func checkDisk(ctx context.Context, cfg Config) error {
 	if cfg.DiskMount != "" {
-		return errors.New("a disk that this process serves can only be attached by a pool")
+		return checkServed(ctx, cfg)
 	}
 	fd, err := unix.Open(cfg.Disk, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -56,4 +59,40 @@ func checkDisk(cfg Config) error {
 		return fmt.Errorf("%w: it is shorter than a sector", ErrDiskRefused)
 	}
 	return checkHead(head)
+}
+
+// headPatience is how long a program may take to read the head of a disk.
+const headPatience = time.Minute
+
+// checkServed has a program in a jail read the head of a disk that this process serves
+// itself: a process that is killed while it waits for its own answer never ends.
+func checkServed(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithTimeout(ctx, headPatience)
+	defer cancel()
+	path, err := program("", "head")
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil {
+		return missing("head", "install the package coreutils")
+	}
+	binds, err := jail.Executables(path)
+	if err != nil {
+		return err
+	}
+	var head, said bytes.Buffer
+	process, err := jail.Start(ctx, jail.Spec{
+		Path: path, Args: []string{"-c" + strconv.Itoa(headSize), diskPath}, Stdout: &head, Stderr: &said, Profile: jail.Script(),
+		Binds: append(binds, jail.Bind{Host: cfg.Disk, Mount: cfg.DiskMount, Target: diskPath, AsOwner: true}),
+	})
+	if err == nil {
+		err = process.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("reading the disk %s: %w: %.200s", cfg.Disk, err, said.String())
+	}
+	if head.Len() < headSize {
+		return fmt.Errorf("%w: it is shorter than a sector", ErrDiskRefused)
+	}
+	return checkHead([headSize]byte(head.Bytes()))
 }

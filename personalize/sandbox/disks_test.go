@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 const mib = 1 << 20
@@ -134,4 +135,32 @@ func tool(t testing.TB, name string, args ...string) string {
 func lastLines(out string) string {
 	_, rest, _ := strings.Cut(out, "\n")
 	return rest
+}
+
+// TestServedDisk boots a cell with a disk on a mount, of which this process looks at
+// nothing: only a jail does, which also finds a copy-on-write header.
+func TestServedDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root mounts")
+	}
+	dir := filepath.Join(t.TempDir(), "mount")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	for name, row := range map[string]struct {
+		head string
+		want error
+	}{"plain": {strings.Repeat("\x00", 4096), nil}, "COW": {"MOOO" + strings.Repeat("\x00", 4092), ErrDiskRefused}, "short": {"ab", ErrDiskRefused}} {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, []byte(row.head), 0o666))
+		cfg := Config{Disk: file, DiskMount: dir, ReadOnly: true}
+		err := checkDisk(patience(t), cfg)
+		if row.want == nil {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, row.want)
+		}
+	}
+	err := checkDisk(patience(t), Config{Disk: filepath.Join(dir, "none"), DiskMount: dir})
+	require.ErrorContains(t, err, "none")
 }
