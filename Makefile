@@ -22,7 +22,7 @@ build: check-go ## build bin/goldstream, one static binary, and its helper for i
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/goldstream-guest ./cmd/goldstream-guest
 
-demo: deps build ## boot a clone of a real Debian image, from nothing, with times
+demo: deps build ## boot a clone of a real Debian image from the network, from nothing, with times
 	$(GO) run ./cmd/demo
 
 # The race detector makes the model test of the block store ten times slower, so

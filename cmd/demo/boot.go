@@ -12,66 +12,120 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// boot starts an emulated machine whose disk is a volume, and waits for the
-// login prompt on its serial console. No KVM is needed: TCG translates.
-func (d *demo) boot(ctx context.Context, s server) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.bootTimeout, fmt.Errorf("no login prompt within %v", d.bootTimeout))
-	defer cancel()
+// machine is an emulated server without a disk. No KVM is needed: TCG translates.
+type machine struct {
+	cmd     *exec.Cmd
+	console *bufio.Reader // what its serial console says
+	keys    io.Writer     // what is typed there
+	log     *os.File
+	ended   chan error
+	last    atomic.Pointer[string] // line
+}
+
+// switchOn starts a server: firmware, whose NIC has iPXE, and nothing else.
+func (d *demo) switchOn(life context.Context, s server) (*machine, error) {
+	if err := d.plugIn(life, s.name); err != nil {
+		return nil, err
+	}
 	log, err := os.Create(filepath.Join(d.logs, "console.log"))
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{log: log, ended: make(chan error, 1)}
+	out, w := io.Pipe()
+	m.console = bufio.NewReader(io.TeeReader(out, log))
+	m.cmd = in(life, d.node(), "qemu-system-x86_64",
+		"-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024", "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot",
+		"-netdev", "tap,id=boot,ifname="+s.name+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=boot,bootindex=1,mac="+s.bootMAC,
+		"-netdev", "user,id=work,restrict=on", "-device", "virtio-net-pci,netdev=work,mac="+s.mac)
+	m.cmd.Stdout, m.cmd.Stderr = w, w
+	if m.keys, err = m.cmd.StdinPipe(); err == nil {
+		err = m.cmd.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	go func() {
+		err := m.cmd.Wait()
+		w.Close() // the console ends with its machine
+		m.ended <- err
+	}()
+	return m, nil
+}
+
+// switchOff pulls the plug: the server has nothing to save.
+func (m *machine) switchOff() {
+	_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
+	_, _ = io.Copy(io.Discard, m.console)
+	<-m.ended
+	_ = m.log.Close()
+}
+
+// await reads the console until a text that has no end of line, for a while.
+func (m *machine) await(ctx context.Context, text string, most time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("%q did not come within %v", text, most))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL) })
+	defer stop()
+	if findMarker(m.console, text, &m.last) {
+		return nil
+	}
+	err := <-m.ended
+	m.ended <- err
+	return fmt.Errorf("%w; its console is in %s", cause(ctx, err), m.log.Name())
+}
+
+// boot switches a server on and waits for the login prompt on its serial console.
+func (d *demo) boot(ctx, life context.Context, s server) (err error) {
+	start := time.Now()
+	if d.machine, err = d.switchOn(life, s); err != nil {
+		return err
+	}
+	ticks := d.tick(ctx, s.name, start, &d.machine.last)
+	err = d.machine.await(ctx, s.loginMarker(), d.bootTimeout)
+	took := time.Since(start)
+	ticks()
+	if err != nil {
+		return fmt.Errorf("booting %s: %w", s.name, err)
+	}
+	d.note("boot "+s.name+" to \""+s.loginMarker()+"\"", took, "from power-on, in qemu without KVM: PXE, its own kernel, root on NBD")
+	stages, err := d.bootStages(ctx, s, start)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-
-	console, w := io.Pipe()
-	cmd := d.qemu(ctx, s)
-	cmd.Stdout, cmd.Stderr = w, w
-	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() {
-		err := cmd.Wait()
-		w.Close() // the console ends with its machine
-		ended <- err
-	}()
-	var last atomic.Pointer[string]
-	ticks := d.tick(ctx, s.name, start, &last)
-	found := findMarker(io.TeeReader(console, log), s.loginMarker(), &last)
-	took := time.Since(start)
-	ticks()
-	if !found {
-		return fmt.Errorf("booting %s: %w; its console is in %s", s.name, cause(ctx, <-ended), log.Name())
-	}
-
-	// The prompt is all we wait for; the machine has nothing to save.
-	cancel()
-	_, _ = io.Copy(io.Discard, console)
-	<-ended
-	d.note("boot "+s.name+" to \""+s.loginMarker()+"\"", took, "Debian 12 in qemu without KVM, root on NBD")
+	d.say("  %s: %s", s.name, stages)
 	return nil
 }
 
-func (d *demo) qemu(ctx context.Context, s server) *exec.Cmd {
-	return command(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024",
-		"-nographic", "-no-reboot", "-nic", "user,restrict=on,model=virtio-net-pci,mac="+s.mac,
-		"-kernel", filepath.Join(d.golden, "vmlinuz"),
-		"-initrd", filepath.Join(d.golden, "initrd"),
-		"-append", "root=LABEL=root rw console=ttyS0",
-		"-drive", "file="+d.export(s.name)+",format=raw,if=virtio")
+// survive kills goldstream while the server runs, and has someone try to log in: the
+// programs that the server starts for it come from its root file system, over NBD.
+func (d *demo) survive(ctx context.Context, s server) error {
+	d.chapter("goldstream is killed while %s runs on it", s.name)
+	start := time.Now()
+	if err := d.daemon.restart(ctx, d); err != nil {
+		return err
+	}
+	d.note("kill -9, and serve again", time.Since(start), s.name+" waits for its disk meanwhile")
+	start = time.Now()
+	if _, err := io.WriteString(d.machine.keys, "nobody\n"); err != nil {
+		return err
+	}
+	if err := d.machine.await(ctx, "Password:", d.bootTimeout); err != nil {
+		return fmt.Errorf("%s after the restart of goldstream: %w", s.name, err)
+	}
+	d.note("log in at "+s.name, time.Since(start), "its programs read from the disk that was away; no error")
+	return nil
 }
 
 // export is the NBD URI of a volume.
-func (d *demo) export(name string) string { return strings.TrimSuffix(d.uri, "/") + "/" + name }
+func (d *demo) export(name string) string { return "nbd+unix:///" + name + "?socket=" + d.socket() }
 
 // findMarker reads the console until the marker, which has no end of line.
-func findMarker(console io.Reader, marker string, last *atomic.Pointer[string]) bool {
-	r := bufio.NewReader(console)
+func findMarker(r *bufio.Reader, marker string, last *atomic.Pointer[string]) bool {
 	var line strings.Builder
 	for {
 		b, err := r.ReadByte()
@@ -125,7 +179,7 @@ func cause(ctx context.Context, err error) error {
 		return c
 	}
 	if err == nil {
-		return errors.New("the machine ended before its login prompt")
+		return errors.New("the machine ended before it came")
 	}
 	return err
 }

@@ -26,8 +26,10 @@ type config struct {
 type demo struct {
 	config
 	dir string // temporary
-	uri string // of the daemon, nbd://127.0.0.1:PORT
 	out io.Writer
+
+	daemon  *daemon
+	machine *machine // the server that runs
 
 	image   image
 	volumes []volume
@@ -37,6 +39,9 @@ type demo struct {
 
 // data is the daemon's directory.
 func (d *demo) data() string { return filepath.Join(d.dir, "data") }
+
+// socket is where the daemon serves NBD to programs of this host.
+func (d *demo) socket() string { return filepath.Join(d.dir, "nbd.sock") }
 
 // disk is the golden image's raw file.
 func (d *demo) disk() string { return filepath.Join(d.golden, "disk.raw") }
@@ -55,26 +60,45 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.makeGolden(ctx); err != nil {
 		return err
 	}
-	daemon, err := d.startDaemon(ctx)
+	remove, err := d.makeNetwork(ctx)
+	defer func() { err = errors.Join(err, remove()) }()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, daemon.stop()) }()
-	for _, part := range []func(context.Context) error{
-		d.importImage, d.deploy, d.clone, d.putToWork, d.measure, d.compare,
-	} {
-		if err := daemon.watch(ctx, part); err != nil {
+	if d.daemon, err = d.startDaemon(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.daemon.stop()) }()
+	defer func() {
+		if d.machine != nil {
+			d.machine.switchOff()
+		}
+	}()
+	for _, part := range []func(context.Context) error{d.importImage, d.deploy, d.assign, d.clone} {
+		if err := d.daemon.watch(ctx, part); err != nil {
+			return err
+		}
+	}
+	if err := d.daemon.watch(ctx, func(watched context.Context) error { return d.putToWork(watched, ctx) }); err != nil {
+		return err
+	}
+	if err := d.survive(ctx, servers[0]); err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context) error{d.measure, d.compare} {
+		if err := d.daemon.watch(ctx, part); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// putToWork boots one volume while the others are read and written.
-func (d *demo) putToWork(ctx context.Context) error {
-	d.chapter("web-1 boots, copy-1 is read, db-1 is written; all at once, over NBD")
+// putToWork boots one server while other volumes are read and written. The server runs
+// on, as long as life lasts.
+func (d *demo) putToWork(ctx, life context.Context) error {
+	d.chapter("web-1 is switched on, copy-1 is read, db-1 is written; all at once, over NBD")
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.boot(ctx, servers[0]) })
+	g.Go(func() error { return d.boot(ctx, life, servers[0]) })
 	g.Go(func() error { return d.readAll(ctx, "copy-1") })
 	g.Go(func() error { return d.load(ctx, "db-1") })
 	return g.Wait()

@@ -15,11 +15,16 @@ import (
 var planText []byte
 
 // A server of the demo.
-type server struct{ name, mac, address string }
+type server struct {
+	name    string
+	bootMAC string // of the NIC that it boots from, which the system leaves alone
+	mac     string // of the NIC for its work, which the plan configures
+	address string // of that one
+}
 
 var servers = []server{
-	{"web-1", "52:54:00:00:00:01", "10.0.2.15"},
-	{"web-2", "52:54:00:00:00:02", "10.0.2.16"},
+	{"web-1", "52:54:00:00:01:01", "52:54:00:00:00:01", "10.0.2.15"},
+	{"web-2", "52:54:00:00:01:02", "52:54:00:00:00:02", "10.0.2.16"},
 }
 
 // deploy makes the servers' volumes: each a clone with a name, an address and a
@@ -58,6 +63,19 @@ func (d *demo) deploy(ctx context.Context) error {
 			note += "; the first sandbox boots meanwhile"
 		}
 		d.note("deploy "+s.name, took, note)
+	}
+	return nil
+}
+
+// assign has the servers boot from their volumes.
+func (d *demo) assign(ctx context.Context) error {
+	d.chapter("each server is to boot from its volume")
+	for _, s := range servers {
+		took, err := d.goldstream(ctx, nil, "boot", "assign", s.name, "--mac", s.bootMAC, "--allow", "10.99.0.0/24")
+		if err != nil {
+			return err
+		}
+		d.note("assign "+s.name, took, "kernel and initrd read out of the volume, in a sandbox")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -66,53 +67,59 @@ type daemon struct {
 	err  error         // how, valid after done
 }
 
-// startDaemon starts it on a free port and waits until it says where it
-// listens. Its life is not bound to ctx: it has to outlive the work that a
-// Ctrl-C ends.
+// startDaemon starts it in its network and waits until it is ready. Its life is not bound
+// to ctx: it has to outlive the work that a Ctrl-C ends.
 func (d *demo) startDaemon(ctx context.Context) (*daemon, error) {
-	name := filepath.Join(d.logs, "daemon.log")
-	log, err := os.Create(name)
+	d.chapter("goldstream serve --nbd %s:10809 --boot %[1]s:8480 --boot-dhcp proxy", nodeAddress)
+	log, err := os.Create(filepath.Join(d.logs, "daemon.log"))
 	if err != nil {
 		return nil, err
 	}
-	s := &daemon{log: log, done: make(chan struct{})}
-	s.cmd = command(context.WithoutCancel(ctx), d.program, "serve", "--data", d.data(), "--nbd", "127.0.0.1:0")
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		log.Close()
-		return nil, fmt.Errorf("starting goldstream (make build): %w", err)
+	s := &daemon{log: log}
+	if err := s.start(ctx, d); err != nil {
+		return nil, errors.Join(err, log.Close())
 	}
-	go func() {
-		s.err = s.cmd.Wait()
-		close(s.done)
-	}()
-	if d.uri, err = s.ready(ctx, name); err != nil {
-		return nil, errors.Join(err, s.stop())
-	}
-	d.chapter("goldstream serve on %s", d.uri)
 	return s, nil
 }
 
-// ready waits for "goldstream VERSION ready: URI" and returns the URI.
-func (s *daemon) ready(ctx context.Context, log string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		text, err := os.ReadFile(log)
-		if err != nil {
-			return "", err
-		}
-		if _, rest, found := strings.Cut(string(text), " ready: "); found && strings.Contains(rest, "\n") {
-			return strings.Fields(rest)[0], nil
-		}
-		select {
-		case <-s.done:
-			return "", fmt.Errorf("the daemon ended at once: %v", s.err)
-		case <-ctx.Done():
-			return "", fmt.Errorf("waiting for the daemon: %w", ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
+func (s *daemon) start(ctx context.Context, d *demo) error {
+	s.done, s.err = make(chan struct{}), nil
+	s.cmd = in(context.WithoutCancel(ctx), d.node(), d.program, "serve", "--data", d.data(),
+		"--nbd", "unix:"+d.socket(), "--nbd", nodeAddress+":10809", "--boot", nodeAddress+":8480", "--boot-dhcp", "proxy")
+	s.cmd.Stderr = s.log
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return err
 	}
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("starting goldstream (make build): %w", err)
+	}
+	ready := make(chan bool, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		ready <- strings.Contains(line, " ready: ")
+		s.err = s.cmd.Wait()
+		close(s.done)
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the daemon does not get ready"))
+	defer cancel()
+	select {
+	case ok := <-ready:
+		if ok {
+			return nil
+		}
+		<-s.done
+		return fmt.Errorf("the daemon ended at once: %v, see %s", s.err, s.log.Name())
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), s.end())
+	}
+}
+
+// restart kills it and starts it again.
+func (s *daemon) restart(ctx context.Context, d *demo) error {
+	_ = s.cmd.Process.Kill()
+	<-s.done
+	return s.start(ctx, d)
 }
 
 // watch runs one part of the demo and ends it if the daemon dies meanwhile.
@@ -138,8 +145,9 @@ func (s *daemon) watch(ctx context.Context, part func(context.Context) error) er
 }
 
 // stop ends the daemon and waits for it; not ending in time is an error.
-func (s *daemon) stop() error {
-	defer s.log.Close()
+func (s *daemon) stop() error { return errors.Join(s.end(), s.log.Close()) }
+
+func (s *daemon) end() error {
 	select {
 	case <-s.done:
 		return nil // watch has reported it
