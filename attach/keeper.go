@@ -94,11 +94,12 @@ func (k *keeper) connect(ctx context.Context) error {
 	for i, f := range files {
 		fds[i] = int(f.Fd())
 	}
+	// Before the device is attached: without it the keeper would leave one behind.
+	if k.sys, err = os.Open(sysfs(k.c.Index, "")); err != nil {
+		return fmt.Errorf("%s: is there such a device, and is /sys mounted? %w", k.c.Device, err)
+	}
 	if err := k.kernel.connect(k.c, e, fds); err != nil {
 		return explain(k.c.Device, err)
-	}
-	if k.sys, err = os.Open(sysfs(k.c.Index, "")); err != nil {
-		return err
 	}
 	if k.size, k.conns, k.holder = e.size, len(fds), holderIn(k.sys); k.holder == "" {
 		return fmt.Errorf("%s is not attached: the server closed the connection at once", k.c.Device)
@@ -183,8 +184,8 @@ func (k *keeper) replaceOne(ctx context.Context, first bool) error {
 	return k.kernel.replace(k.c.Index, int(f.Fd()), k.waits.now)
 }
 
-// harden keeps the keeper alive where its own disk, or memory, is away.
-func harden(log logger) {
+// Harden keeps a keeper alive where its own disk, or memory, is away.
+func Harden(log func(format string, args ...any)) {
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
 		log("memory is not locked: %v", err)
 	}

@@ -47,7 +47,7 @@ func Main(ctx context.Context, self, args []string, stdout, stderr io.Writer) er
 		if err != nil {
 			return err
 		}
-		harden(log)
+		Harden(log)
 		if err := k.keep(ctx); !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -125,13 +125,13 @@ func beKeeper(ctx context.Context, c *Config) error {
 	_ = os.Unsetenv(keeperEnv)
 	ready := os.NewFile(3, "ready")
 	unix.CloseOnExec(3)
-	log := kernelLog()
+	log := KernelLog("attach")
 	k, err := attach(ctx, c, log)
 	if err != nil {
 		_, _ = fmt.Fprintln(ready, err)
 		return err
 	}
-	harden(log)
+	Harden(log)
 	_, err = fmt.Fprintln(ready, "ready")
 	_ = ready.Close()
 	if err != nil {
@@ -140,9 +140,9 @@ func beKeeper(ctx context.Context, c *Config) error {
 	return k.keep(ctx)
 }
 
-// kernelLog writes to the kernel's log, which is there from the initramfs to the
-// end; no more than a few lines in a second.
-func kernelLog() logger {
+// KernelLog writes to the kernel's log, which is there from the initramfs to the
+// end; no more than a few lines in a second. who goes before each.
+func KernelLog(who string) func(format string, args ...any) {
 	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
 		return func(string, ...any) {}
@@ -158,7 +158,7 @@ func kernelLog() logger {
 		if lines++; lines > most {
 			return
 		}
-		fmt.Fprintf(w, "goldstream attach: "+format+"\n", args...)
+		fmt.Fprintf(w, "goldstream "+who+": "+format+"\n", args...)
 		_ = w.Flush()
 	}
 }

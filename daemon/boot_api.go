@@ -229,7 +229,7 @@ func (b *backend) bootServer(ctx context.Context, r bootRecord) v1.BootServer {
 	}
 	if h := b.d.booting.Load(); h != nil {
 		if last, ok := h.Last(r.key()); ok {
-			s.Last = &last
+			s.Last, s.Stuck = &last, last.Stuck(time.Now())
 		}
 	}
 	return s

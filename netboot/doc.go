@@ -34,5 +34,5 @@
 // # Not done
 //
 // iPXE cannot boot from NBD itself, so that systems without an initrd of initramfs-tools
-// do not boot this way yet.
+// or dracut do not boot this way.
 package netboot

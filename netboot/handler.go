@@ -234,7 +234,7 @@ func (h *Handler) segment(r *http.Request, one Boot, f Files) (*archive, error) 
 		return nil, err
 	}
 	c := initramfs.Config{
-		Server: address, Device: "/dev/nbd0",
+		Server: address, Device: "/dev/nbd0", NIC: one.Claim.MAC,
 		Stages: "http://" + at.String() + Prefix + "b/" + r.PathValue("boot") + "/stage/",
 	}
 	return segment(f, c, secret, helper)
@@ -258,7 +258,7 @@ func (h *Handler) stage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch name := r.PathValue("stage"); name {
-	case initramfs.StageInitramfs, initramfs.StageAttached:
+	case initramfs.StageInitramfs, initramfs.StageAttached, initramfs.StageMounted:
 		h.reached(r.PathValue("boot"), one, name)
 		w.WriteHeader(http.StatusNoContent)
 	default:

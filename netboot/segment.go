@@ -11,9 +11,8 @@ import (
 // in memory. Those for NBD have some 100 KiB.
 const MostModules = 8 << 20
 
-// toolsScript finds its network by itself: ip= on the command line would have
-// systemd's network generator take the NIC from under the root file system. For the same reason it
-// tells networkd and NetworkManager, in /run, to leave the NIC alone.
+// The helper finds its network by itself: ip= on the command line would have
+// systemd's network generator take the NIC from under the root file system.
 //
 // toolsScript is a boot script of initramfs-tools, for boot=goldstream: a local root
 // whose disk is attached before it is looked for.
@@ -22,17 +21,44 @@ const toolsScript = `# The root file system is on a volume that goldstream serve
 
 mount_top()
 {
-	IP=dhcp
-	configure_networking
-	mac=$(cat "/sys/class/net/${DEVICE}/address")
-	mkdir -p /run/systemd/network /run/NetworkManager/conf.d
-	printf '[Match]\nMACAddress=%s\n\n[Link]\nUnmanaged=yes\n' "$mac" >/run/systemd/network/00-goldstream.network
-	printf '[keyfile]\nunmanaged-devices=mac:%s\n' "$mac" >/run/NetworkManager/conf.d/00-goldstream.conf
 	/` + initramfs.Helper + ` netboot || panic "goldstream: the volume cannot be attached"
 	wait_for_udev 10
 	local_top
 }
+
+mount_bottom()
+{
+	local_bottom
+	/` + initramfs.Helper + ` ` + initramfs.MountedCommand + `
+}
 `
+
+// The hooks of dracut: a job of its queue, which goes on until the root file system's
+// device is there, and one before the roots change.
+const (
+	dracutHooks  = "usr/lib/dracut/hooks"
+	dracutQueue  = "usr/lib/dracut/need-initqueue" // it is not skipped
+	dracutAttach = `/` + initramfs.Helper + ` netboot && rm -f -- "$job" && udevadm settle
+`
+	dracutMounted = `/` + initramfs.Helper + ` ` + initramfs.MountedCommand + `
+`
+	networkdDir = "etc/systemd/network"
+)
+
+// addHooks adds what each kind of initramfs runs; the other kinds do not look there. Of
+// the directories none is a link in any of them.
+func (a *archive) addHooks(mac string) {
+	for _, dir := range []string{"scripts", "etc", "etc/systemd", networkdDir, "usr", "usr/lib", "usr/lib/dracut", dracutHooks, dracutHooks + "/initqueue", dracutHooks + "/pre-pivot"} {
+		a.add(dir, modeDir|0o755, nil)
+	}
+	a.add("scripts/goldstream", modeFile|0o644, []byte(toolsScript))
+	a.add(dracutQueue, modeFile|0o644, nil)
+	a.add(dracutHooks+"/initqueue/goldstream.sh", modeFile|0o755, []byte(dracutAttach))
+	a.add(dracutHooks+"/pre-pivot/50-goldstream.sh", modeFile|0o755, []byte(dracutMounted))
+	if mac != "" { // networkd runs in the initramfs that dracut makes
+		a.add(networkdDir+"/00-goldstream.network", modeFile|0o644, []byte(initramfs.Unmanaged(mac)))
+	}
+}
 
 // segment is what a boot gets behind the volume's own initrd.
 func segment(f Files, c initramfs.Config, secret string, helper []byte) (*archive, error) {
@@ -51,7 +77,7 @@ func segment(f Files, c initramfs.Config, secret string, helper []byte) (*archiv
 		left -= int64(len(p))
 		a.add(fmt.Sprintf("%s/modules/%02d.ko", initramfs.Dir, i), modeFile|0o600, p)
 	}
-	a.add("scripts/goldstream", modeFile|0o644, []byte(toolsScript))
+	a.addHooks(c.NIC)
 	a.end()
 	return a, nil
 }

@@ -45,7 +45,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
-		_, err := fmt.Fprint(stdout, attach.Usage, "\ndetach DEVICE\nnetboot    in an initramfs: attach the volume that came with it\n")
+		_, err := fmt.Fprint(stdout, attach.Usage, "\ndetach DEVICE\nnetboot    in an initramfs: attach the volume that came with it\nmounted    in an initramfs: the root file system is mounted\nlease …    keep the lease that netboot got\n")
 		return err
 	}
 	switch args[0] {
@@ -53,6 +53,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return attach.Main(ctx, []string{"attach"}, args[1:], stdout, stderr)
 	case "netboot":
 		return initramfs.Run(ctx, stderr)
+	case initramfs.MountedCommand:
+		return initramfs.Mounted(ctx, stderr)
+	case initramfs.LeaseCommand:
+		return initramfs.KeepLease(ctx, args[1:])
 	case "detach":
 		if len(args) != 2 {
 			return fmt.Errorf("detach: say which device, one /dev/nbdN (%w)", attach.ErrUsage)

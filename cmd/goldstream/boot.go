@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"goldstream/api/v1"
-	"goldstream/netboot"
 )
 
 // bootCommands are those of the noun boot: how servers start from the network.
@@ -111,7 +110,7 @@ func listBoot(c *call) error {
 		return c.print(l, func(w io.Writer) {
 			fmt.Fprintln(w, "VOLUME\tSERVER\tKERNEL\tNEXT BOOT\tLAST SEEN")
 			for _, s := range l.Servers {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Volume, serverName(s), orDash(s.Kernel), nextMode(s), lastStage(s.Last))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Volume, serverName(s), orDash(s.Kernel), nextMode(s), lastStage(s))
 			}
 			for _, u := range l.Unknown {
 				fmt.Fprintf(w, "-\t%s, asks from %s\t-\tnothing\t%s\n", u.Identity, u.From, localTime(u.Last))
@@ -142,13 +141,17 @@ func nextMode(s v1.BootServer) string {
 	return "volume"
 }
 
-func lastStage(b *netboot.Boot) string {
+func lastStage(s v1.BootServer) string {
+	b := s.Last
 	if b == nil || len(b.Stages) == 0 {
 		return "-"
 	}
 	last := b.Stages[len(b.Stages)-1]
 	if b.Problem != "" {
 		return "failed " + localTime(last.Time)
+	}
+	if s.Stuck != "" {
+		return "stuck after " + last.Name + " " + localTime(last.Time)
 	}
 	return last.Name + " " + localTime(last.Time)
 }
@@ -181,6 +184,9 @@ func showBootServer(w io.Writer, s v1.BootServer) {
 			continue
 		}
 		fmt.Fprintf(w, "  %s\t+%s\n", stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(100*time.Millisecond))
+	}
+	if s.Stuck != "" {
+		fmt.Fprintf(w, "stuck\t%s\n", s.Stuck)
 	}
 	if s.Last.Problem != "" {
 		fmt.Fprintf(w, "problem\t%s\n", s.Last.Problem)

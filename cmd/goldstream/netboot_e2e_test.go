@@ -32,8 +32,8 @@ type pxeLab struct {
 	server     *exec.Cmd
 }
 
-// TestNetBoot switches machines on that have no disk: one whose NIC has iPXE, one with UEFI
-// that knows PXE alone. A DHCP server that knows nothing of goldstream gives them an
+// TestNetBoot switches machines on that have no disk: two whose NIC has iPXE, from one image
+// by initramfs-tools, and one with UEFI that knows PXE alone, from an image by dracut. A DHCP server that knows nothing of goldstream gives them an
 // address, goldstream's dnsmasq their boot program, goldstream the kernel and initrd of
 // their own volume, an unchanged Debian; their root file system is on NBD. Then goldstream
 // dies while they run, and comes back.
@@ -44,19 +44,20 @@ func TestNetBoot(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), pxePatient)
 	defer cancel()
 	l := newPXELab(t, ctx)
-	golden, err := filepath.Abs("../../.cache/golden/disk.raw")
-	require.NoError(t, err)
-	l.run("../../testdata/golden/build-debian-image.sh", filepath.Dir(golden))
-	l.goldstream("image", "import", "debian", golden)
-	l.goldstream("sandbox", "prepare")
-	machines := []*machine{{name: "bios", mac: "52:54:00:12:34:56"}, {name: "uefi", mac: "52:54:00:12:34:57", uefi: true}}
-	for _, m := range machines {
-		l.goldstream("volume", "create", m.name, "--image", "debian")
+	l.image("debian", "golden")
+	l.image("dracut", "golden-dracut", "--dracut")
+	machines := []*machine{
+		{name: "bios", mac: "52:54:00:12:34:56", image: "debian"},
+		{name: "bios2", mac: "52:54:00:12:34:58", image: "debian"},
+		{name: "uefi", mac: "52:54:00:12:34:57", image: "dracut", uefi: true},
 	}
 	l.serve()
-	l.network()
+	l.network("1h")
 	for _, m := range machines {
-		l.goldstream("boot", "assign", m.name, "--mac", m.mac, "--allow", "10.99.0.0/24")
+		l.assign(m)
+	}
+	l.checkRefusal(machines[0], machines[1])
+	for _, m := range machines {
 		l.switchOn(m)
 	}
 	for _, m := range machines {
@@ -68,10 +69,43 @@ func TestNetBoot(t *testing.T) {
 	l.serve()
 	for _, m := range machines {
 		// The prompt comes again only if login could be read from the root file system.
-		_, err = io.WriteString(m, "nobody\n")
+		_, err := io.WriteString(m, "nobody\n")
 		require.NoError(t, err)
 		l.await(m, "Password:")
 	}
+}
+
+// image imports a golden image, made if it is not there.
+func (l *pxeLab) image(name, dir string, args ...string) {
+	l.t.Helper()
+	golden, err := filepath.Abs("../../.cache/" + dir)
+	require.NoError(l.t, err)
+	l.run(append(append([]string{"../../testdata/golden/build-debian-image.sh"}, args...), golden)...)
+	l.goldstream("image", "import", name, filepath.Join(golden, "disk.raw"))
+	l.goldstream("sandbox", "prepare")
+}
+
+// assign gives a machine a volume.
+func (l *pxeLab) assign(m *machine) {
+	l.t.Helper()
+	l.goldstream("volume", "create", m.name, "--image", m.image)
+	l.goldstream(append([]string{"boot", "assign", m.name, "--mac", m.mac, "--allow", "10.99.0.0/24"}, m.assign...)...)
+}
+
+// checkRefusal has one server ask for the boot of another, from an address that the
+// other's may not be asked from: it is refused, and audited.
+func (l *pxeLab) checkRefusal(a, b *machine) {
+	l.t.Helper()
+	l.goldstream("boot", "assign", b.name, "--mac", b.mac, "--serial", "B", "--allow", "10.99.0.0/24")
+	ask := func(query string) string {
+		return l.run("ip", "netns", "exec", l.dhcp, "curl", "-sS", "http://10.99.0.1:8480/boot/script?"+query)
+	}
+	require.Contains(l.t, ask("mac="+strings.ReplaceAll(a.mac, ":", "-")+"&serial=B"), "Refused")
+	trail, err := os.ReadFile(filepath.Join(l.data, "boot", "refused.log"))
+	require.NoError(l.t, err)
+	require.Contains(l.t, string(trail), `"from":"10.99.0.2"`)
+	require.Contains(l.t, ask("mac=52-54-00-00-00-77"), "not known")
+	require.Contains(l.t, l.goldstream("boot", "list"), "52:54:00:00:00:77, asks from 10.99.0.2")
 }
 
 func newPXELab(t *testing.T, ctx context.Context) *pxeLab {
@@ -147,14 +181,17 @@ func (l *pxeLab) serve() {
 }
 
 // network starts the DHCP server of others.
-func (l *pxeLab) network() {
-	l.start(l.dhcp, nil, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--port=0", "--bind-interfaces", "--user=root",
-		"--interface=eth0", "--no-ping", "--dhcp-range=10.99.0.100,10.99.0.120,1h", "--dhcp-leasefile="+filepath.Join(l.t.TempDir(), "leases"))
+func (l *pxeLab) network(lease string) *exec.Cmd {
+	return l.start(l.dhcp, nil, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--port=0", "--bind-interfaces", "--user=root",
+		"--interface=eth0", "--no-ping", "--dhcp-range=10.99.0.100,10.99.0.120,"+lease, "--dhcp-leasefile="+filepath.Join(l.t.TempDir(), "leases"))
 }
 
 // machine is a virtual one without a disk; what is written goes to its serial console.
 type machine struct {
 	name, mac string
+	image     string
+	assign    []string // more of 'boot assign'
+	qemu      []string // more of qemu
 	uefi      bool
 	io.Writer
 	r   *bufio.Reader
@@ -187,7 +224,7 @@ func (l *pxeLab) switchOn(m *machine) {
 		m.r = bufio.NewReader(out)
 		m.Writer, err = cmd.StdinPipe()
 		require.NoError(l.t, err)
-	}, append(qemu, "-netdev", "tap,id=n0,ifname="+tap+",script=no,downscript=no", "-device", nic)...)
+	}, append(append(qemu, m.qemu...), "-netdev", "tap,id=n0,ifname="+tap+",script=no,downscript=no", "-device", nic)...)
 }
 
 // await reads the console up to a text, or fails with what was there at the end of ctx.
@@ -233,5 +270,5 @@ func (l *pxeLab) checkStages(m *machine) {
 		names = append(names, stage.Name)
 		l.t.Logf("%s: %s after %v", m.name, stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(time.Millisecond))
 	}
-	require.Equal(l.t, []string{"script", "kernel", "initrd", initramfs.StageInitramfs, initramfs.StageAttached}, names)
+	require.Equal(l.t, []string{"script", "kernel", "initrd", initramfs.StageInitramfs, initramfs.StageAttached, initramfs.StageMounted}, names)
 }

@@ -17,12 +17,13 @@ const (
 type Config struct {
 	Server string // "server": address of the NBD listener
 	Device string // "device": /dev/nbd0
+	NIC    string // "nic": MAC address of the NIC that it booted from; none: the first with a link
 	Stages string // "stages": http://HOST:PORT/PATH/, told each stage by a POST
 }
 
 // Append appends the file's text.
 func (c Config) Append(p []byte) []byte {
-	return fmt.Appendf(p, "server=%s\ndevice=%s\nstages=%s\n", c.Server, c.Device, c.Stages)
+	return fmt.Appendf(p, "server=%s\ndevice=%s\nnic=%s\nstages=%s\n", c.Server, c.Device, c.NIC, c.Stages)
 }
 
 // ParseConfig reads it.
@@ -34,6 +35,8 @@ func ParseConfig(text string) (c Config, err error) {
 			c.Server = value
 		case "device":
 			c.Device = value
+		case "nic":
+			c.NIC = value
 		case "stages":
 			c.Stages = value
 		default:

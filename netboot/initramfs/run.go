@@ -22,40 +22,52 @@ const (
 	// attachPatience is how long a server is waited for that is away at boot.
 	attachPatience = 10 * time.Minute
 	attachPause    = 2 * time.Second
-	stageTimeout   = 3 * time.Second
+	// stageTimeout is how long a server that is reached may take to hear of a stage:
+	// the boot waits as long.
+	stageTimeout = 10 * time.Second
 )
 
 // Stages that the helper tells.
 const (
 	StageInitramfs = "initramfs" // it runs
 	StageAttached  = "attached"  // the volume is a disk
+	StageMounted   = "mounted"   // the root file system is
 )
 
-// Run attaches the volume. Afterwards a keeper is left in the background, and neither
-// the secret nor where it came from is in the file system any more.
-func Run(ctx context.Context, stderr io.Writer) error { return runIn(ctx, "/", stderr, attach.Main) }
+// Run gets the server's address and attaches its volume. Afterwards the keepers of both
+// are left in the background, and the secret is in the file system no more.
+func Run(ctx context.Context, stderr io.Writer) error {
+	return (&steps{"/", stderr, network, attach.Main}).run(ctx)
+}
 
-type attachFunc = func(ctx context.Context, self, args []string, stdout, stderr io.Writer) error
+// steps are what Run does, and where.
+type steps struct {
+	root    string
+	stderr  io.Writer
+	network func(ctx context.Context, root, mac string, log func(format string, args ...any)) error
+	attach  func(ctx context.Context, self, args []string, stdout, stderr io.Writer) error
+}
 
-func runIn(ctx context.Context, root string, stderr io.Writer, attach attachFunc) error {
-	text, err := os.ReadFile(filepath.Join(root, ConfigFile))
-	if err != nil {
-		return err
-	}
-	c, err := ParseConfig(string(text))
+func (s *steps) run(ctx context.Context) error {
+	root, stderr := s.root, s.stderr
+	c, err := readConfig(root)
 	if err != nil {
 		return err
 	}
 	if err := loadModules(filepath.Join(root, Dir, "modules")); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, attachPatience)
+	defer cancel()
+	log := func(format string, args ...any) { fmt.Fprintf(stderr, "goldstream: "+format+"\n", args...) }
+	if err := s.network(ctx, root, c.NIC, log); err != nil {
+		return err
+	}
 	c.tell(ctx, StageInitramfs, stderr)
 	token := filepath.Join(root, TokenFile)
 	args := []string{c.Device, "--server", c.Server, "--export-file", token}
-	ctx, cancel := context.WithTimeout(ctx, attachPatience)
-	defer cancel()
 	for {
-		if err = attach(ctx, []string{"attach"}, args, stderr, stderr); err == nil {
+		if err = s.attach(ctx, []string{"attach"}, args, stderr, stderr); err == nil {
 			break
 		}
 		fmt.Fprintf(stderr, "goldstream: %v\n", err)
@@ -65,9 +77,33 @@ func runIn(ctx context.Context, root string, stderr io.Writer, attach attachFunc
 		case <-time.After(attachPause):
 		}
 	}
-	err = errors.Join(os.Remove(token), os.Remove(filepath.Join(root, ConfigFile)))
+	err = os.Remove(token)
 	c.tell(ctx, StageAttached, stderr)
 	return err
+}
+
+// MountedCommand is the word by which the helper tells that the root file system is
+// mounted.
+const MountedCommand = "mounted"
+
+// Mounted tells it, and removes the last that is known here of the boot.
+func Mounted(ctx context.Context, stderr io.Writer) error { return mountedIn(ctx, "/", stderr) }
+
+func mountedIn(ctx context.Context, root string, stderr io.Writer) error {
+	c, err := readConfig(root)
+	if err != nil {
+		return err
+	}
+	c.tell(ctx, StageMounted, stderr)
+	return os.Remove(filepath.Join(root, ConfigFile))
+}
+
+func readConfig(root string) (c Config, err error) {
+	text, err := os.ReadFile(filepath.Join(root, ConfigFile))
+	if err != nil {
+		return c, err
+	}
+	return ParseConfig(string(text))
 }
 
 // loadModules loads what the segment has of the volume's modules, in their order.

@@ -2,8 +2,9 @@
 # Makes the demo's golden image: a bootable Debian 12 disk (GPT: an EFI system
 # partition and an ext4 root labelled "root"), its kernel and its initrd.
 #
-#   build-debian-image.sh [--force] [OUTPUT-DIR]
+#   build-debian-image.sh [--force] [--dracut] [OUTPUT-DIR]
 #
+# --dracut has dracut make the initrd instead of initramfs-tools.
 # OUTPUT-DIR (default: .cache/golden of the checkout) gets disk.raw, vmlinuz and
 # initrd. Nothing is mounted from the image and no loop device is used: the file
 # systems are filled by mke2fs -d and mcopy, so it also works where the kernel
@@ -19,12 +20,13 @@ readonly ROOT_START_MIB=$((ESP_START_MIB + ESP_MIB))
 # The last MiB holds the second copy of the partition table.
 readonly ROOT_MIB=$((DISK_MIB - ROOT_START_MIB - 1))
 readonly INCLUDE=systemd-sysv,udev,dbus,kmod,login,netbase,iproute2,ifupdown,isc-dhcp-client,\
-initramfs-tools,linux-image-cloud-amd64,nbd-client,e2fsprogs,zstd,systemd-boot-efi,debian-archive-keyring
+INITRAMFS,linux-image-cloud-amd64,nbd-client,e2fsprogs,zstd,systemd-boot-efi,debian-archive-keyring
 readonly TOOLS="mmdebstrap mke2fs sfdisk mkfs.vfat mcopy flock"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 force=no
+initramfs=initramfs-tools
 out=
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -38,6 +40,7 @@ parse_arguments() {
 	while (($#)); do
 		case $1 in
 		--force) force=yes ;;
+		--dracut) initramfs=dracut,dracut-network,procps ;;
 		-h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
 		-*) die "unknown option $1; see --help" ;;
 		*) out=$1 ;;
@@ -57,7 +60,7 @@ check_machine() {
 }
 
 # recipe identifies how the image is made; a changed one makes it anew.
-recipe() { sha256sum <"${BASH_SOURCE[0]}" | cut -d' ' -f1; }
+recipe() { { cat "${BASH_SOURCE[0]}"; echo "$initramfs"; } | sha256sum | cut -d' ' -f1; }
 
 up_to_date() {
 	[[ $force == no && -s $out/disk.raw && -s $out/vmlinuz && -s $out/initrd ]] &&
@@ -112,7 +115,7 @@ install_debian() {
 	step "installing Debian $SUITE from $(awk 'NR == 1 { print $2 }' "$work/sources.list") (about 2 minutes)"
 	mmdebstrap --mode=root --variant=minbase --format=directory --verbose \
 		--skip=output/dev,check/signed-by --keyring="$work/keys" \
-		--include="$INCLUDE" "$SUITE" "$work/root" - <"$work/sources.list" 2>&1 |
+		--include="${INCLUDE/INITRAMFS/$initramfs}" "$SUITE" "$work/root" - <"$work/sources.list" 2>&1 |
 		tee "$work/install.log" | progress ||
 		die "mmdebstrap failed: $(grep -E '^(E|W):|rror' "$work/install.log" | tail -n 5)"
 }
