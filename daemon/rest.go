@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"goldstream/api/imagestreamer"
+	"goldstream/api/oneview"
 	"goldstream/api/rest"
 	"goldstream/api/v1"
 	"goldstream/lifecycle/model"
@@ -22,7 +23,7 @@ var _ rest.Backend = restBackend{}
 
 // restHandler serves the APIs of old.
 func (b *backend) restHandler(gate rest.Gate) http.Handler {
-	return rest.NewHandler(rest.Options{Backend: restBackend{b}, Gate: gate, Logger: b.d.log}, imagestreamer.Tree())
+	return rest.NewHandler(rest.Options{Backend: restBackend{b}, Gate: gate, Logger: b.d.log}, imagestreamer.Tree(), oneview.Tree())
 }
 
 // withRest serves the APIs of old beside another.
@@ -140,6 +141,11 @@ func (ch *change) saveWanted(in rest.Wanted, how v1.Change) error {
 	if p, ok := next.(*model.ServerProfile); ok {
 		return ch.saveWantedProfile(in, p, old)
 	}
+	if t, ok := next.(*model.ProfileTemplate); ok {
+		if err := ch.saveWantedTemplate(in, t, old); err != nil {
+			return err
+		}
+	}
 	if ch.res = next; old != nil && sameResource(old, next) {
 		return nil
 	}
@@ -167,7 +173,53 @@ func (ch *change) saveWantedProfile(in rest.Wanted, p *model.ServerProfile, old 
 		q.Profile.Deployment = &model.Deployment{Plan: d.Plan, Values: values}
 	}
 	after := rules.Merge(before, q)
+	if before == nil {
+		after.URI = p.URI
+		if err := ch.fillFromTemplate(&after); err != nil {
+			return err
+		}
+	}
 	return ch.saveProfile(rules.Event{Kind: rules.Save, Force: in.Force}, before, &after)
+}
+
+// fillFromTemplate puts values of a template into a new profile that has the same
+// plan and that does not say them itself: passwords, which clients are shown masked.
+func (ch *change) fillFromTemplate(p *model.ServerProfile) error {
+	if p.Template == "" || p.Plan() == "" {
+		return nil
+	}
+	res, err := ch.tx.Get(p.Template)
+	if err != nil {
+		return err
+	}
+	if t := res.(*model.ProfileTemplate); t.Plan() == p.Plan() {
+		var secrets []model.Value
+		for _, v := range t.Values() {
+			if v.Secret() {
+				secrets = append(secrets, v)
+			}
+		}
+		p.Deployment = &model.Deployment{Plan: p.Plan(), Values: rules.Filled(p.Values(), secrets)}
+	}
+	return nil
+}
+
+// saveWantedTemplate reads values of a template as those of a profile.
+func (ch *change) saveWantedTemplate(in rest.Wanted, t *model.ProfileTemplate, old model.Resource) error {
+	var before *model.ServerProfile
+	if was, ok := old.(*model.ProfileTemplate); ok {
+		before = &model.ServerProfile{Deployment: was.Deployment}
+	}
+	q := rules.Request{Profile: model.ServerProfile{Deployment: t.Deployment}, GivesDeployment: in.Deployment, GivesValues: in.Values}
+	if t.Plan() != "" {
+		values, err := retyped(&ch.tx.Reader, t.Plan(), t.Values())
+		if err != nil {
+			return err
+		}
+		q.Profile.Deployment = &model.Deployment{Plan: t.Plan(), Values: values}
+	}
+	t.Deployment = rules.Merge(before, q).Deployment
+	return t.Validate()
 }
 
 // savePlan keeps a resource; of a plan it checks all that stands on it, too.

@@ -12,52 +12,15 @@ import (
 // same key, in the order that the client gave.
 const attributesKey = "customAttributes"
 
-// kept is what is kept of each attribute or step, in its order.
-func kept(extra map[string]json.RawMessage, key string) (list []rest.Object) {
-	_ = json.Unmarshal(extra[key], &list) // what is no list was not kept by keep
-	return list
+// wasNull tells that what is kept of an attribute has no value: it was sent as
+// null, and stays that.
+func wasNull(kept rest.Object) bool {
+	_, null := kept["value"]
+	return null
 }
 
-// keep makes of the items of a list what is to be kept of them: names, fields
-// that are not known, and that a value was null.
-func keep(items []*rest.Fields) json.RawMessage {
-	list := []rest.Object{}
-	for _, f := range items {
-		o := rest.Object{}
-		if name := f.Text("name"); name != "" {
-			o["name"] = name
-		}
-		if f.IsNull("value") {
-			o["value"] = nil
-		}
-		for key, raw := range f.Extra() {
-			o[key] = raw
-		}
-		list = append(list, o)
-	}
-	b, err := json.Marshal(list)
-	if err != nil { // what was read as JSON can be written
-		return nil
-	}
-	return b
-}
-
-// named finds what is kept of an attribute, and fills a fresh object with it.
-func named(list []rest.Object, name string) rest.Object {
-	o := rest.Object{}
-	for _, k := range list {
-		if k["name"] == name {
-			for key, v := range k {
-				o[key] = v
-			}
-		}
-	}
-	return o
-}
-
-// shownValue is a value as it was sent: null stays null.
-func shownValue(o rest.Object, v attribute.Value) any {
-	_, null := o["value"]
+// shownValue is a value as it was sent.
+func shownValue(v attribute.Value, null bool) any {
 	if text := v.Shown(); text != "" || v.Type != attribute.NIC && !null {
 		return text
 	}
@@ -66,7 +29,7 @@ func shownValue(o rest.Object, v attribute.Value) any {
 
 // showDefinition fills in an attribute as a build plan declares it.
 func showDefinition(o rest.Object, d attribute.Definition) {
-	o["value"] = shownValue(o, d.Default())
+	o["value"] = shownValue(d.Default(), wasNull(o))
 	o["name"], o["type"] = d.Name, string(d.Type)
 	o["constraints"], o["description"] = d.Constraints.String(), d.Description
 }

@@ -33,7 +33,7 @@ func showBuild(v *rest.View, res model.Resource, o rest.Object) (err error) {
 }
 
 func showSteps(v *rest.View, b *model.BuildPlan) []rest.Object {
-	list, known := []rest.Object{}, kept(b.Extra, stepsKey)
+	list, known := []rest.Object{}, rest.Kept(b.Extra, stepsKey)
 	for i, s := range b.Steps {
 		o := rest.Object{"parameters": nil}
 		if i < len(known) {
@@ -53,9 +53,9 @@ func showSteps(v *rest.View, b *model.BuildPlan) []rest.Object {
 }
 
 func showDefinitions(b *model.BuildPlan) []rest.Object {
-	list, known := []rest.Object{}, kept(b.Extra, attributesKey)
+	list, known := []rest.Object{}, rest.Kept(b.Extra, attributesKey)
 	for _, d := range b.Attributes {
-		o := named(known, d.Name)
+		o := rest.Named(known, d.Name)
 		showDefinition(o, d)
 		list = append(list, o)
 	}
@@ -86,7 +86,7 @@ func takeBuild(v *rest.View, f *rest.Fields, meta model.Meta, old model.Resource
 		}
 		b.Attributes = append(b.Attributes, d)
 	}
-	return rest.Wanted{Resource: b, Kept: map[string]json.RawMessage{stepsKey: keep(steps), attributesKey: keep(attributes)}}, nil
+	return rest.Wanted{Resource: b, Kept: map[string]json.RawMessage{stepsKey: rest.Keep(steps), attributesKey: rest.Keep(attributes)}}, nil
 }
 
 // takeStep finds a script by its URI or, where a client does not say that, by its

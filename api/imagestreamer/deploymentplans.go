@@ -43,19 +43,20 @@ func PlanAttributes(v *rest.View, p *model.DeploymentPlan) ([]rest.Object, error
 	if err != nil {
 		return nil, err
 	}
-	known := kept(p.Extra, attributesKey)
+	known := rest.Kept(p.Extra, attributesKey)
 	for _, d := range inOrder(res.(*model.BuildPlan).Attributes, known) {
-		o := named(known, d.Name)
+		o := rest.Named(known, d.Name)
 		_, given := o["name"]
+		null := wasNull(o)
 		showDefinition(o, d)
 		for _, own := range p.Values {
 			if own.Name == d.Name {
-				o["value"] = shownValue(o, own)
+				o["value"] = shownValue(own, null)
 				given = false
 			}
 		}
 		if given { // sent without a value: the build plan's is not the plan's
-			o["value"] = shownValue(o, attribute.NewValue(d.Name, d.Type, ""))
+			o["value"] = shownValue(attribute.NewValue(d.Name, d.Type, ""), null)
 		}
 		o["editable"] = !slices.Contains(p.Fixed, d.Name)
 		if _, known := o["visible"]; !known {
@@ -111,7 +112,7 @@ func takePlan(v *rest.View, f *rest.Fields, meta model.Meta, old model.Resource)
 			return rest.Wanted{}, err
 		}
 	}
-	return rest.Wanted{Resource: p, Kept: map[string]json.RawMessage{attributesKey: keep(attributes)}}, nil
+	return rest.Wanted{Resource: p, Kept: map[string]json.RawMessage{attributesKey: rest.Keep(attributes)}}, nil
 }
 
 // unmasked puts the password back that a client was not shown.

@@ -154,6 +154,15 @@ func (f *Fields) Raw(key string) json.RawMessage {
 	return f.raw[key]
 }
 
+// Peek is a field as it was sent, without its being asked for: it is kept.
+func (f *Fields) Peek(key string) json.RawMessage { return f.raw[key] }
+
+// PeekInt is a whole number in the same way, 0 for anything else.
+func (f *Fields) PeekInt(key string) (n int64) {
+	_ = json.Unmarshal(f.raw[key], &n)
+	return n
+}
+
 // Empty tells that nothing at all was sent.
 func (f *Fields) Empty() bool { return len(f.raw) == 0 }
 

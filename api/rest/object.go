@@ -39,6 +39,20 @@ func List[T any](list []T) []T {
 	return list
 }
 
+// Default fills in what is not there.
+func (o Object) Default(key string, value any) {
+	if _, ok := o[key]; !ok {
+		o[key] = value
+	}
+}
+
+// Defaults fills in what is not there.
+func (o Object) Defaults(d Object) {
+	for key, value := range d {
+		o.Default(key, value)
+	}
+}
+
 // head fills in what all resources have, over what is only kept of them.
 func (o Object) head(typ string, m *model.Meta) {
 	for key, value := range m.Extra {

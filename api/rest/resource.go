@@ -33,6 +33,7 @@ func From(version int, name string) Version { return Version{version, name} }
 // lists, names, eTags, times and status codes follow from it.
 type Resource struct {
 	Kind  model.Kind
+	Path  string    // default: that of the kind
 	Types []Version // by rising version, the first for all that are older
 	// Show fills in the fields of the kind.
 	Show func(v *View, res model.Resource, o Object) error
@@ -52,6 +53,19 @@ type View struct {
 	*Call
 	*store.Reader
 	names map[model.URI]string
+	known map[string]any
+}
+
+// Known is something that many objects of an answer need, found once.
+func Known[T any](v *View, key string, find func() (T, error)) (T, error) {
+	if known, ok := v.known[key]; ok {
+		return known.(T), nil
+	}
+	found, err := find()
+	if err == nil {
+		v.known[key] = found
+	}
+	return found, err
 }
 
 // Name is what a resource is called, "" of what is gone.
@@ -90,13 +104,23 @@ func (c *Call) TypeOf(types []Version) string {
 	return name
 }
 
+// View runs fn on one state of the store.
+func (c *Call) View(fn func(*View) error) error { return c.view(fn) }
+
 func (c *Call) view(fn func(*View) error) error {
 	return c.Backend.View(c.Context(), func(r *store.Reader) error { return fn(c.at(r)) })
 }
 
-func (c *Call) at(r *store.Reader) *View { return &View{c, r, map[model.URI]string{}} }
+func (c *Call) at(r *store.Reader) *View {
+	return &View{c, r, map[model.URI]string{}, map[string]any{}}
+}
 
-func (res *Resource) path() string { return "/rest/" + string(res.Kind) }
+func (res *Resource) path() string {
+	if res.Path != "" {
+		return res.Path
+	}
+	return "/rest/" + string(res.Kind)
+}
 
 func (res *Resource) routes() []Route {
 	list := []Route{
@@ -149,7 +173,7 @@ func (res *Resource) list(c *Call) error {
 
 // Find returns the resource that a request names.
 func (res *Resource) Find(v *View) (model.Resource, error) {
-	u := model.URI(res.path() + "/" + v.PathValue("id"))
+	u := model.URI("/rest/" + string(res.Kind) + "/" + v.PathValue("id"))
 	if u.Kind() != res.Kind {
 		return nil, Missing(string(u))
 	}
@@ -239,6 +263,28 @@ func (res *Resource) replace(c *Call) error {
 			return Wanted{}, err
 		}
 		return res.wanted(v, f.again(), old)
+	})
+	if err != nil {
+		return err
+	}
+	return res.answer(c, res.Replace, http.StatusOK, done)
+}
+
+// Edit changes a resource otherwise than by a PUT of all of it, and answers as
+// one does. edit gets a resource of its own.
+func (res *Resource) Edit(c *Call, edit func(*View, model.Resource) error) error {
+	how, err := c.how()
+	if err != nil {
+		return err
+	}
+	how.Task = res.Replace == AsTask
+	done, err := c.Backend.Save(c.Context(), how, func(r *store.Reader) (Wanted, error) {
+		v := c.at(r)
+		old, err := res.Find(v)
+		if err == nil {
+			err = edit(v, old)
+		}
+		return Wanted{Resource: old, Deployment: true, Values: true}, err
 	})
 	if err != nil {
 		return err
