@@ -16,6 +16,7 @@ import (
 // listed is not in ARCHITECTURE.md: add it there first.
 var arrows = map[string][]string{
 	"goldstream":                           {},
+	"goldstream/access":                    {},
 	"goldstream/blockstore":                {},
 	"goldstream/blockstore/source":         {"goldstream/blockstore"},
 	"goldstream/nbd":                       {},
@@ -44,13 +45,13 @@ var arrows = map[string][]string{
 	"goldstream/lifecycle/rules":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/store":           {"goldstream/lifecycle/model"},
 	"goldstream/lifecycle/task":            {},
-	"goldstream/api/v1":                    {"goldstream/blockstore", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/netboot", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/step"},
-	"goldstream/daemon":                    {"goldstream/api/imagestreamer", "goldstream/api/oneview", "goldstream/api/rest", "goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/model", "goldstream/lifecycle/rules", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/nbd", "goldstream/netboot", "goldstream/netboot/proxydhcp", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/bundle", "goldstream/personalize/runner", "goldstream/personalize/sandbox", "goldstream/personalize/session"},
+	"goldstream/api/v1":                    {"goldstream/access", "goldstream/blockstore", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/netboot", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/step"},
+	"goldstream/daemon":                    {"goldstream/access", "goldstream/api/imagestreamer", "goldstream/api/oneview", "goldstream/api/rest", "goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/model", "goldstream/lifecycle/rules", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/nbd", "goldstream/netboot", "goldstream/netboot/proxydhcp", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/bundle", "goldstream/personalize/runner", "goldstream/personalize/sandbox", "goldstream/personalize/session"},
 	"goldstream/api/rest":                  {"goldstream/api/v1", "goldstream/blockstore", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/lifecycle/task"},
 	"goldstream/api/oneview":               {"goldstream/api/imagestreamer", "goldstream/api/rest", "goldstream/lifecycle/model", "goldstream/lifecycle/rules", "goldstream/personalize/attribute"},
 	"goldstream/api/transcript":            {},
 	"goldstream/api/imagestreamer":         {"goldstream/api/rest", "goldstream/blockstore", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/personalize", "goldstream/personalize/attribute"},
-	"goldstream/cmd/goldstream":            {"goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/doctor", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/task", "goldstream/netboot", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/bundle", "goldstream/personalize/guestfish", "goldstream/personalize/inspect", "goldstream/personalize/sandbox", "goldstream/personalize/step"},
+	"goldstream/cmd/goldstream":            {"goldstream/access", "goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/doctor", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/task", "goldstream/netboot", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/bundle", "goldstream/personalize/guestfish", "goldstream/personalize/inspect", "goldstream/personalize/sandbox", "goldstream/personalize/step"},
 	"goldstream/cmd/demo":                  {},
 	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},
 }

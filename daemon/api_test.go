@@ -38,7 +38,7 @@ func newAPI(t *testing.T) *api {
 	d, err := Open(filepath.Join(dir, "data"), Options{})
 	require.NoError(t, err)
 	pair := v1.NewPair()
-	e := &Embedded{Client: v1.NewClientDial(pair.Dial), api: d.serveAPI(pair, nil, nil, nil)}
+	e := &Embedded{Client: v1.NewClientDial(pair.Dial), api: d.serveAPI(pair, &backend{Store: d.store, d: d})}
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return pair.Dial(ctx) }}
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
@@ -314,7 +314,7 @@ func TestImportByPathIsForFriends(t *testing.T) {
 	path, _ := a.disk(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0") // tells no credentials
 	require.NoError(t, err)
-	remote := a.d.serveAPI(l, nil, nil, nil)
+	remote := a.d.serveAPI(l, &backend{Store: a.d.store, d: a.d})
 	c := v1.NewClientDial(func(context.Context) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) })
 	_, err = c.ImportFile(t.Context(), "one", v1.ImportRequest{HostFile: v1.HostFile{Path: path}}, nil)
 	require.ErrorIs(t, err, fs.ErrPermission)

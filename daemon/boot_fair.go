@@ -13,8 +13,9 @@ const bootOwn = 16
 // fairListener leaves no address all of the connections.
 type fairListener struct {
 	net.Listener
-	mu  sync.Mutex
-	own map[netip.Addr]int
+	most int // of one address at once
+	mu   sync.Mutex
+	own  map[netip.Addr]int
 }
 
 func (l *fairListener) Accept() (net.Conn, error) {
@@ -34,7 +35,7 @@ func (l *fairListener) Accept() (net.Conn, error) {
 func (l *fairListener) take(from netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.own[from] >= bootOwn {
+	if l.own[from] >= l.most {
 		return false
 	}
 	if l.own == nil {

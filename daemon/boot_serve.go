@@ -37,7 +37,7 @@ func (r *running) listenBoot(addresses []string) error {
 			r.boot.close()
 			return fmt.Errorf("boot address %s: %w", a, err)
 		}
-		r.boot.lns = append(r.boot.lns, netutil.LimitListener(&fairListener{Listener: ln}, bootConnections))
+		r.boot.lns = append(r.boot.lns, netutil.LimitListener(&fairListener{Listener: ln, most: bootOwn}, bootConnections))
 	}
 	return nil
 }

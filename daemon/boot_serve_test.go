@@ -103,7 +103,7 @@ func TestBootConnections(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := &fairListener{Listener: ln}
+	l := &fairListener{Listener: ln, most: bootOwn}
 	defer l.Close()
 	dial := func(from string) net.Conn {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}

@@ -111,6 +111,7 @@ type Daemon struct {
 	lifecycle            lifecycle
 	clients              atomic.Pointer[nbd.Server] // nil where none serves
 	cells                cells
+	accounts             accounts
 	holds                holds
 }
 

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"goldstream/api/v1"
-	"goldstream/nbd"
 )
 
 // Embedded is the API inside this process.
@@ -26,7 +25,7 @@ func (d *Daemon) Embed() *Embedded {
 	pair := v1.NewPair()
 	return &Embedded{
 		Client: v1.NewClientDial(pair.Dial),
-		api:    d.serveAPI(pair, nil, nil, nil),
+		api:    d.serveAPI(pair, &backend{Store: d.store, d: d}),
 		dial:   pair.Dial,
 	}
 }
@@ -42,27 +41,48 @@ func (e *Embedded) Close() error {
 type apiServer struct {
 	srv    *http.Server
 	cancel context.CancelFunc // ends the context of every request
-	stop   context.CancelFunc // ends what lasts until the daemon stops
-	busy   sync.WaitGroup     // requests that are handled
-	done   chan struct{}      // closed when Serve has returned
-	err    error              // what it returned; valid after done
+	stop   context.CancelFunc // ends stopping, which is for what lasts until the daemon stops
+
+	stopping context.Context
+	busy     sync.WaitGroup // requests that are handled, and listeners
+	done     chan struct{}  // closed when a listener has ended
+	err      error          // what it returned; valid after done
 }
 
-func (d *Daemon) serveAPI(l net.Listener, uris []string, srv *nbd.Server, fence fenceFunc) *apiServer {
-	ctx, cancel := context.WithCancel(context.Background())
-	stopping, stopLasting := context.WithCancel(context.Background())
-	b := &backend{Store: d.store, d: d, nbd: uris, clients: srv, fence: fence, stopping: stopping}
-	api := v1.NewServer(b, d.opts.Version, d.log)
-	api.Handler = withRest(api.Handler, b.restHandler(socketGate{}))
-	api.BaseContext = func(net.Listener) context.Context { return ctx }
-	ctx, stop := context.WithCancelCause(ctx) // the one that BaseContext returns
-	a := &apiServer{srv: api, cancel: func() { stop(v1.ErrStopping); cancel() }, stop: stopLasting, done: make(chan struct{})}
-	api.Handler = a.counted(api.Handler)
+// serveAPI serves the API to whoever may open the socket.
+func (d *Daemon) serveAPI(l net.Listener, b *backend) *apiServer {
+	a := newAPIServer()
+	b.stopping = a.stopping
+	srv := v1.NewServer(b, d.opts.Version, d.log)
+	srv.Handler = withRest(srv.Handler, b.restHandler(socketGate{}))
+	a.serve(srv, l)
+	return a
+}
+
+func newAPIServer() *apiServer {
+	a := &apiServer{done: make(chan struct{})}
+	a.stopping, a.stop = context.WithCancel(context.Background())
+	return a
+}
+
+// serve serves on one listener or more; they all end with the first.
+func (a *apiServer) serve(srv *http.Server, lns ...net.Listener) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	a.srv, a.cancel = srv, func() { cancel(v1.ErrStopping) }
+	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	srv.Handler = a.counted(srv.Handler)
+	ends := make(chan error, len(lns))
+	for _, l := range lns {
+		a.busy.Add(1)
+		go func() {
+			defer a.busy.Done()
+			ends <- srv.Serve(l)
+		}()
+	}
 	go func() {
 		defer close(a.done)
-		a.err = api.Serve(l)
+		a.err = <-ends
 	}()
-	return a
 }
 
 // counted counts the requests that h handles: a server that was closed does not

@@ -27,6 +27,12 @@ type RunConfig struct {
 	Boot []string
 	// BootDHCP has servers told of those addresses, beside another DHCP server.
 	BootDHCP bool
+	// API are addresses where the API is served over the network.
+	API []APIListener
+	// ReadyAPI is called before Ready where the API is served over the network: with
+	// its URLs, and the one-time password of the user administrator where this start
+	// made it.
+	ReadyAPI func(urls []string, oneTimePassword string)
 	// Ready is called once everything is served, with the URIs of the NBD
 	// listeners.
 	Ready func(uris []string)
@@ -46,6 +52,7 @@ type running struct {
 	ends  chan error // one from each NBD listener
 	api   *apiServer
 	boot  bootServer
+	net   netAPI
 }
 
 // Run serves until ctx ends, then drains. The store stays open: Close it after.
@@ -61,6 +68,10 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 		return err
 	}
 	if err := r.listenBoot(c.Boot); err != nil {
+		r.closeListeners()
+		return err
+	}
+	if err := r.listenNet(ctx, c.API); err != nil {
 		r.closeListeners()
 		return err
 	}
@@ -89,8 +100,11 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 	if c.BootDHCP {
 		defer r.startProxy(ctx)()
 	}
-	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "boot", r.boot.addresses(), "pid", os.Getpid())
+	d.log.Info("ready", "version", d.opts.Version, "data", d.dir, "nbd", r.uris, "boot", r.boot.addresses(), "api", r.net.urls, "pid", os.Getpid())
 	notify("READY=1")
+	if c.ReadyAPI != nil && len(r.net.urls) > 0 {
+		c.ReadyAPI(r.net.urls, r.net.oneTime)
+	}
 	if c.Ready != nil {
 		c.Ready(r.uris)
 	}
@@ -144,14 +158,11 @@ func (r *running) options(mode string, exposed bool) (o nbd.ListenerOptions, err
 	if mode == TLSOff {
 		return o, nil
 	}
-	dir := filepath.Join(r.d.dir, "tls")
-	if _, err := os.Stat(dir); err != nil && r.d.opts.ReadOnly {
+	if _, err := os.Stat(filepath.Join(r.d.dir, "tls")); err != nil && r.d.opts.ReadOnly {
 		return o, fmt.Errorf("no certificates can be made for TLS where nothing is changed: serve with tls=off on loopback or a Unix socket: %w", err)
 	}
-	if r.certs == nil {
-		if r.certs, err = openCerts(dir, r.d.log); err != nil {
-			return o, err
-		}
+	if err := r.openCerts(); err != nil {
+		return o, err
 	}
 	o.TLS, o.RequireTLS = r.certs.config(), mode == TLSRequired
 	return o, nil
@@ -159,6 +170,7 @@ func (r *running) options(mode string, exposed bool) (o nbd.ListenerOptions, err
 
 func (r *running) closeListeners() {
 	r.boot.close()
+	r.net.close()
 	for _, ln := range r.lns {
 		ln.Close()
 	}
@@ -172,7 +184,9 @@ func (r *running) serve(sock net.Listener) {
 	for i, ln := range r.lns {
 		go func() { r.ends <- r.nbd.ServeListener(context.Background(), ln, r.how[i]) }()
 	}
-	r.api = r.d.serveAPI(sock, r.uris, r.nbd, fence(e, r.nbd))
+	b := &backend{Store: r.d.store, d: r.d, nbd: r.uris, clients: r.nbd, fence: fence(e, r.nbd)}
+	r.api = r.d.serveAPI(sock, b)
+	r.serveNet(*b)
 	r.serveBoot()
 }
 
@@ -187,6 +201,8 @@ func (r *running) wait(ctx context.Context) error {
 		return fmt.Errorf("the NBD server stopped: %w", err)
 	case <-r.api.done:
 		return fmt.Errorf("the API server stopped: %w", r.api.err)
+	case <-r.net.done():
+		return fmt.Errorf("the API server of the network stopped: %w", r.net.api.err)
 	}
 }
 
@@ -212,7 +228,9 @@ func (r *running) drain() error {
 	r.d.cells.close()
 	ctx, cancel = r.timeout()
 	defer cancel()
-	err := errors.Join(bootErr, tasksErr, r.api.drain(ctx))
+	netDrained := make(chan error, 1)
+	go func() { netDrained <- r.net.drain(ctx) }()
+	err := errors.Join(bootErr, tasksErr, r.api.drain(ctx), <-netDrained)
 	r.d.log.Info("stopped", "took", time.Since(start).Round(time.Millisecond))
 	return err
 }

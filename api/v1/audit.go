@@ -21,7 +21,7 @@ type EntryList struct {
 	Entries []store.Entry `json:"events"`
 }
 
-func (s *server) routeAudit(mux *http.ServeMux) {
+func (s *server) routeAudit(mux *router) {
 	mux.HandleFunc("GET /v1/events", s.answer(s.listEntries, "behind", "limit"))
 }
 

@@ -27,6 +27,7 @@ type Backend interface {
 	MountBackend
 	ScrubBackend
 	RepairBackend
+	AccountBackend
 	Status(ctx context.Context) (Status, error)
 	// Connections lists the NBD clients and what they did.
 	Connections(ctx context.Context) (ConnectionList, error)

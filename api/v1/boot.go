@@ -66,7 +66,7 @@ type BootMode struct {
 	Mode string `json:"mode"`
 }
 
-func (s *server) routeBoot(mux *http.ServeMux) {
+func (s *server) routeBoot(mux *router) {
 	mux.HandleFunc("GET /v1/boot", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		l, err := s.backend.BootServers(r.Context())
 		l.Servers, l.Unknown = orEmpty(l.Servers), orEmpty(l.Unknown)

@@ -131,7 +131,7 @@ type BundleItem struct {
 	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
-func (s *server) routeBundles(mux *http.ServeMux) {
+func (s *server) routeBundles(mux *router) {
 	mux.HandleFunc("GET /v1/bundles", s.answer(s.listBundles))
 	mux.HandleFunc("POST /v1/bundles", s.stream(s.addBundle, "name"))
 	mux.HandleFunc("GET /v1/bundles/{name}", s.answer(s.showBundle))

@@ -3,7 +3,10 @@
 //
 // # Transport
 //
-// HTTP/1.1 over a Unix socket, DATA/goldstream.sock, mode 0660: whoever may
+// On the network, HTTP/1.1 over TLS: requests carry the token of a session or an API
+// token (see the package access), and rights.go says which role each route needs.
+//
+// Else HTTP/1.1 over a Unix socket, DATA/goldstream.sock, mode 0660: whoever may
 // open the socket may do everything, except that importing a file by its path
 // is kept to root and to the daemon's own user (others would read files with
 // the daemon's rights; they stream the content instead). With the path goes the
@@ -14,6 +17,16 @@
 // # Routes
 //
 //	GET    /v1/version
+//	POST   /v1/sessions                JSON {user, password, newPassword}
+//	GET    /v1/sessions/own            who makes the request
+//	DELETE /v1/sessions/own
+//	GET    /v1/users
+//	POST   /v1/users                   JSON {name, role, password, oneTime}
+//	PUT    /v1/users/{name}            JSON {role, password, oneTime}
+//	DELETE /v1/users/{name}
+//	GET    /v1/api-tokens
+//	POST   /v1/api-tokens              JSON {name, role, lifetime}
+//	DELETE /v1/api-tokens/{id}
 //	GET    /v1/status
 //	GET    /v1/images
 //	GET    /v1/images/{name}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"syscall"
 
+	"goldstream/access"
 	"goldstream/blockstore"
 	"goldstream/lifecycle/store"
 	"goldstream/lifecycle/task"
@@ -37,6 +38,11 @@ const (
 	CodeEpoch     Code = "old_epoch"
 	CodeStale     Code = "stale" // the eTag is not that of the present state
 	CodeInternal  Code = "internal"
+
+	CodeUnauthenticated Code = "unauthenticated" // no token, or one that is not good
+	CodeRole            Code = "role"            // the role does not allow it
+	CodePassword        Code = "password_change" // log in with a new password
+	CodeThrottled       Code = "throttled"       // too many failed logins
 )
 
 // cause is one row of the table of errors, most specific first.
@@ -81,6 +87,17 @@ func causes() []cause {
 		{CodeFailed, http.StatusInternalServerError, store.ErrFailed},
 		{CodeClosed, http.StatusServiceUnavailable, store.ErrClosed},
 		{CodeClosed, http.StatusServiceUnavailable, task.ErrClosed},
+		{CodeUnauthenticated, http.StatusUnauthorized, access.ErrUnknown},
+		{CodeRole, http.StatusForbidden, access.ErrForbidden},
+		{CodePassword, http.StatusForbidden, access.ErrOneTime},
+		{CodeThrottled, http.StatusTooManyRequests, access.ErrThrottle},
+		{CodeInvalid, http.StatusBadRequest, access.ErrInvalid},
+		{CodeNotFound, http.StatusNotFound, access.ErrNotFound},
+		{CodeExists, http.StatusConflict, access.ErrExists},
+		{CodeInUse, http.StatusConflict, access.ErrInUse},
+		{CodeInUse, http.StatusConflict, access.ErrFull},
+		{CodeFormat, http.StatusUnprocessableEntity, access.ErrFormat},
+		{CodeDamaged, http.StatusUnprocessableEntity, access.ErrCorrupt},
 		{CodeForbidden, http.StatusForbidden, fs.ErrPermission},
 		{CodeNotFound, http.StatusNotFound, fs.ErrNotExist},
 		{CodeInternal, http.StatusInternalServerError, nil},

@@ -52,8 +52,8 @@ func (s *server) stream(f func(*events, *http.Request) (any, error), query ...st
 		e.end(v, err)
 		if e.upload != nil {
 			e.upload.discard(e.rc)
-		} else if err != nil {
-			drain(e.rc, r)
+		} else {
+			drain(e.rc, r) // with a body unread the connection would break off
 		}
 	}
 }

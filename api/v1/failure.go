@@ -17,7 +17,7 @@ type LossBackend interface {
 	AcceptEpoch(ctx context.Context, volume string) (blockstore.VolumeInfo, error)
 }
 
-func (s *server) routeLoss(mux *http.ServeMux) {
+func (s *server) routeLoss(mux *router) {
 	mux.HandleFunc("POST /v1/volumes/{name}/accept-loss", s.answer(s.acceptLoss))
 	mux.HandleFunc("POST /v1/volumes/{name}/accept-epoch", s.answer(s.acceptEpoch))
 }

@@ -8,7 +8,7 @@ import (
 	"goldstream/blockstore"
 )
 
-func (s *server) routeImages(mux *http.ServeMux) {
+func (s *server) routeImages(mux *router) {
 	mux.HandleFunc("GET /v1/images", s.answer(s.listImages))
 	mux.HandleFunc("GET /v1/images/{name}", s.answer(s.inspectImage))
 	mux.HandleFunc("DELETE /v1/images/{name}", s.answer(s.deleteImage))

@@ -61,7 +61,7 @@ type Mount interface {
 	Close() error
 }
 
-func (s *server) routeMounts(mux *http.ServeMux) {
+func (s *server) routeMounts(mux *router) {
 	mux.HandleFunc("POST /v1/mounts", func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		err := s.mount(w, r)

@@ -101,7 +101,7 @@ type Preview struct {
 	Text   string            `json:"text"` // the program for people
 }
 
-func (s *server) routePlans(mux *http.ServeMux) {
+func (s *server) routePlans(mux *router) {
 	mux.HandleFunc("POST /v1/plans", s.answer(s.importPlans, "dryRun"))
 	mux.HandleFunc("GET /v1/plans", s.answer(s.listPlans))
 	mux.HandleFunc("GET /v1/plans/{kind}/{name}", s.answer(s.showPlan))

@@ -81,7 +81,7 @@ func (d *ProfileDeployment) secrets() map[string]*string {
 	return m
 }
 
-func (s *server) routeProfiles(mux *http.ServeMux) {
+func (s *server) routeProfiles(mux *router) {
 	mux.HandleFunc("POST /v1/profiles/{name}/redeploy", s.answer(s.redeploy, "dryRun", "confirm"))
 	mux.HandleFunc("POST /v1/check-profiles", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		found, err := s.backend.CheckProfiles(r.Context())

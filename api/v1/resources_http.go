@@ -29,7 +29,7 @@ type MemberList[T any] struct {
 	Members []T `json:"members"`
 }
 
-func (s *server) routeResources(mux *http.ServeMux) {
+func (s *server) routeResources(mux *router) {
 	for _, c := range Collections() {
 		path := "/v1/" + string(c)
 		mux.HandleFunc("GET "+path, s.answer(s.listResources(c)))

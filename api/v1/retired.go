@@ -2,7 +2,7 @@ package v1
 
 import "net/http"
 
-func (s *server) routeRetired(mux *http.ServeMux) {
+func (s *server) routeRetired(mux *router) {
 	mux.HandleFunc("GET /v1/retired", s.answer(s.listRetired))
 	mux.HandleFunc("POST /v1/retired/{id}/restore", s.answer(s.restoreVolume))
 	mux.HandleFunc("DELETE /v1/retired/{id}", s.answer(s.removeRetired))

@@ -15,7 +15,7 @@ type ScrubBackend interface {
 	CancelScrub(ctx context.Context) (blockstore.ScrubReport, error)
 }
 
-func (s *server) routeScrub(mux *http.ServeMux) {
+func (s *server) routeScrub(mux *router) {
 	route := func(method string, f func(ScrubBackend, context.Context) (blockstore.ScrubReport, error)) {
 		mux.HandleFunc(method+" /v1/scrub", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 			return f(s.backend, r.Context())

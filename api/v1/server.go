@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"goldstream/access"
 )
 
 // Limits of the server. A stream that is imported has no time limit of its
@@ -33,11 +35,11 @@ type server struct {
 	version Version
 }
 
-// NewServer returns an HTTP server of the API for a Unix listener. Its Shutdown
-// waits for running work; Close cuts it off.
+// NewServer returns an HTTP server of the API for a Unix listener, whose peers may
+// do everything. Its Shutdown waits for running work; Close cuts it off.
 func NewServer(b Backend, version string, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           NewHandler(b, version, log),
+		Handler:           NewHandler(b, localGate{}, version, log),
 		ConnContext:       withPeer,
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: headerTimeout,
@@ -46,11 +48,16 @@ func NewServer(b Backend, version string, log *slog.Logger) *http.Server {
 	}
 }
 
-// NewHandler returns the API's handlers without a server around them. Imports
-// by path need the peer that NewServer's connections carry.
-func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
+// NewHandler returns the API's handlers without a server around them: gate says
+// who makes a request, and rights.go what it may do then. Imports by path need
+// the peer that NewServer's connections carry.
+func NewHandler(b Backend, gate Gate, version string, log *slog.Logger) http.Handler {
 	s := &server{backend: b, log: log, version: Version{Version: version, Go: runtime.Version()}}
-	mux := http.NewServeMux()
+	return s.routes(gate)
+}
+
+func (s *server) routes(gate Gate) *router {
+	mux := newRouter(s, gate)
 	s.routeImages(mux)
 	s.routeVolumes(mux)
 	s.routeSnapshots(mux)
@@ -68,6 +75,7 @@ func NewHandler(b Backend, version string, log *slog.Logger) http.Handler {
 	s.routeAudit(mux)
 	s.routeMounts(mux)
 	s.routeScrub(mux)
+	s.routeAccounts(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/connections", s.answer(s.connections))
@@ -124,6 +132,13 @@ func (s *server) answerAny(f func(http.ResponseWriter, *http.Request) (any, erro
 	}
 }
 
+// answerOnce answers with an error and nothing else.
+func (s *server) answerOnce(w http.ResponseWriter, r *http.Request, err error) {
+	s.record(r, time.Now(), err)
+	s.deadline(w)
+	writeError(w, err)
+}
+
 // deadline gives the client time to take the next piece of an answer. Transports
 // without deadlines (tests) go without.
 func (s *server) deadline(w http.ResponseWriter) {
@@ -140,6 +155,9 @@ func (s *server) record(r *http.Request, start time.Time, err error) {
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path),
 		slog.Duration("took", time.Since(start).Round(time.Microsecond)),
+	}
+	if who, ok := access.From(r.Context()); ok {
+		attrs = append(attrs, slog.String("who", who.Name))
 	}
 	if id := r.Header.Get(HeaderRequestID); id != "" {
 		attrs = append(attrs, slog.String("request_id", id))
@@ -169,7 +187,22 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 
 func writeError(w http.ResponseWriter, err error) {
 	e := ErrorOf(err)
+	switch e.Code {
+	case CodeUnauthenticated:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="goldstream"`)
+	case CodeThrottled:
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
+	}
 	writeJSON(w, e.Status(), errorBody{Error: e})
+}
+
+// retryAfter is how many seconds a client shall wait.
+func retryAfter(err error) int {
+	var t *access.ThrottleError
+	if !errors.As(err, &t) {
+		return 1
+	}
+	return max(1, int(t.Wait.Seconds())+1)
 }
 
 // readJSON decodes the body into v, strictly.

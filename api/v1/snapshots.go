@@ -6,7 +6,7 @@ import (
 	"goldstream/blockstore"
 )
 
-func (s *server) routeSnapshots(mux *http.ServeMux) {
+func (s *server) routeSnapshots(mux *router) {
 	mux.HandleFunc("GET /v1/volumes/{name}/snapshots", s.answer(s.listSnapshots))
 	mux.HandleFunc("POST /v1/volumes/{name}/snapshots", s.answer(s.createSnapshot))
 	mux.HandleFunc("POST /v1/volumes/{name}/snapshots/prune", s.answer(s.pruneSnapshots))

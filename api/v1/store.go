@@ -29,7 +29,7 @@ type CheckpointList struct {
 	Checkpoints []blockstore.CheckpointInfo `json:"checkpoints"`
 }
 
-func (s *server) routeStore(mux *http.ServeMux) {
+func (s *server) routeStore(mux *router) {
 	mux.HandleFunc("GET /v1/store/checkpoints", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		list, err := s.backend.Checkpoints(r.Context())
 		return CheckpointList{Checkpoints: orEmpty(list)}, err

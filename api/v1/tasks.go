@@ -30,7 +30,7 @@ type TaskList struct {
 	Tasks []task.Info `json:"tasks"`
 }
 
-func (s *server) routeTasks(mux *http.ServeMux) {
+func (s *server) routeTasks(mux *router) {
 	mux.HandleFunc("GET /v1/tasks", s.answer(s.listTasks))
 	mux.HandleFunc("GET /v1/tasks/{id}", s.answer(s.showTask, "behind", "revision"))
 	mux.HandleFunc("POST /v1/tasks/{id}/cancel", s.answer(s.cancelTask))

@@ -25,7 +25,7 @@ func (*Template) Collection() Collection { return TemplateCollection }
 // Secrets maps names to the passwords among the values.
 func (t *Template) Secrets() map[string]*string { return t.Deployment.secrets() }
 
-func (s *server) routeTemplates(mux *http.ServeMux) {
+func (s *server) routeTemplates(mux *router) {
 	mux.HandleFunc("POST /v1/profiles/{name}/comply", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		how, err := changeOf(r)
 		if err != nil {

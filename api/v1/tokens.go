@@ -46,7 +46,7 @@ type TokenList struct {
 	Exports []TokenInfo `json:"exports"`
 }
 
-func (s *server) routeTokens(mux *http.ServeMux) {
+func (s *server) routeTokens(mux *router) {
 	mux.HandleFunc("POST /v1/volumes/{name}/exports", s.answer(s.createToken))
 	mux.HandleFunc("GET /v1/exports", s.answer(s.listTokens))
 	mux.HandleFunc("DELETE /v1/exports/{id}", s.answer(s.revokeToken))

@@ -8,7 +8,7 @@ import (
 	"goldstream/blockstore"
 )
 
-func (s *server) routeVolumes(mux *http.ServeMux) {
+func (s *server) routeVolumes(mux *router) {
 	mux.HandleFunc("GET /v1/volumes", s.answer(s.listVolumes))
 	mux.HandleFunc("POST /v1/volumes", s.answer(s.createVolume))
 	mux.HandleFunc("GET /v1/volumes/{name}", s.answer(s.inspectVolume))

@@ -22,6 +22,7 @@ func serveCommand() *cli.Command {
 			"goldstream serve",
 			"goldstream serve --data /srv/goldstream --nbd 127.0.0.1:10809 --nbd unix:/run/goldstream/nbd.sock",
 			"goldstream serve --nbd 10.0.0.1:10809,tls=required",
+			"goldstream serve --api 10.0.0.1:8443",
 		},
 		flags: append([]cli.Flag{
 			&cli.StringSliceFlag{
@@ -30,6 +31,7 @@ func serveCommand() *cli.Command {
 			},
 			&cli.StringSliceFlag{Name: "boot", Usage: "`ADDR`ess, host:port, where servers get their boots by HTTP (docs/netboot.md); may be repeated"},
 			&cli.StringFlag{Name: "boot-dhcp", Usage: "how servers are told of these addresses: `MODE` proxy runs dnsmasq, beside the DHCP server that gives addresses, and iPXE by TFTP; none leaves it to that server", Value: "none"},
+			&cli.StringSliceFlag{Name: "api", Usage: "`ADDR`ess, host:port, where the API is served over the network, with TLS, to users and tokens (docs/security.md); may be repeated"},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
@@ -63,6 +65,9 @@ const mostSandboxes = 64
 type readiness struct {
 	Version string   `json:"version"`
 	NBD     []string `json:"nbd"` // URIs
+	API     []string `json:"api,omitempty"`
+	// OneTimePassword is that of the user administrator, at the first start only.
+	OneTimePassword string `json:"oneTimePassword,omitempty"`
 }
 
 // serve runs the daemon. Its signals differ from other commands': the first
@@ -94,6 +99,10 @@ func serve(c *cli.Context) (err error) {
 	if dhcp == "proxy" && (len(c.StringSlice("boot")) == 0 || c.Bool("read-only")) {
 		return usagef("--boot-dhcp proxy: give the address that boots are handed out on with --boot, without --read-only")
 	}
+	api, err := apiListeners(c)
+	if err != nil {
+		return err
+	}
 	if err := checkOwner(c.String("data")); err != nil && !c.Bool("read-only") {
 		return err
 	}
@@ -114,13 +123,41 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Run(ctx, daemon.RunConfig{NBD: nbd, Boot: c.StringSlice("boot"), BootDHCP: dhcp == "proxy", Force: force, Ready: func(uris []string) {
-		if c.Bool("json") {
-			_ = json.NewEncoder(c.App.Writer).Encode(readiness{programVersion(), uris})
-			return
+	r := readiness{Version: programVersion()}
+	return d.Run(ctx, daemon.RunConfig{
+		NBD: nbd, Boot: c.StringSlice("boot"), BootDHCP: dhcp == "proxy", API: api, Force: force,
+		ReadyAPI: func(urls []string, password string) { r.API, r.OneTimePassword = urls, password },
+		Ready: func(uris []string) {
+			r.NBD = uris
+			r.print(c)
+		},
+	})
+}
+
+func (r readiness) print(c *cli.Context) {
+	if c.Bool("json") {
+		_ = json.NewEncoder(c.App.Writer).Encode(r)
+		return
+	}
+	fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", r.Version, strings.Join(append(r.NBD, r.API...), " "))
+	if r.OneTimePassword != "" {
+		fmt.Fprintf(c.App.Writer, "user administrator, one-time password (the first login has to change it): %s\n", r.OneTimePassword)
+	}
+}
+
+// apiListeners are checked before the data is opened.
+func apiListeners(c *cli.Context) (ls []daemon.APIListener, err error) {
+	for _, a := range c.StringSlice("api") {
+		l, err := daemon.ParseAPIListener(a)
+		if err != nil {
+			return nil, usagef("--api: %v", err)
 		}
-		fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", programVersion(), strings.Join(uris, " "))
-	}})
+		ls = append(ls, l)
+	}
+	if len(ls) > 0 && c.Bool("read-only") {
+		return nil, usagef("--api: there is no API where data is only read: leave --api or --read-only away")
+	}
+	return ls, nil
 }
 
 // storeOptions reads the flags that tune the store.
