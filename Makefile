@@ -68,7 +68,7 @@ cover: deps check-go ## how much of the block store its tests run, in per cent o
 	@$(GO) tool cover -func .cover.out | tail -1; rm -f .cover.out
 
 test-power: deps check-go ## 100 power cuts on ext4 and on XFS, on loop devices (as root); 10 minutes
-	$(GO) test ./blockstore -run TestPowerCuts -power.cuts 100 -timeout 2h -v
+	unshare --mount $(GO) test ./blockstore -run TestPowerCuts -power.cuts 100 -timeout 2h -v # where no jail or container takes the mounts over
 
 bench: deps build ## measure against peers; SHORT=1 for a quick look
 	$(GO) run ./bench $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')

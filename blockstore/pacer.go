@@ -91,14 +91,16 @@ func (p *pacer) spend(ctx context.Context, n int64) error {
 }
 
 // rest is how long work that moves no data (punching holes) rests after a step
-// that took so long: no more than longestRest longer than it.
+// that took so long: half of that, and more where it hurts, but no more than
+// longestRest longer than the step. What a neighbour waits at worst is a step,
+// however long the rests are; they keep it from waiting each time.
 func (p *pacer) rest(took time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	p.growLocked(now)
 	p.mu.last = now
-	return min(time.Duration(float64(took)/p.mu.share), took+longestRest)
+	return min(time.Duration(float64(took)/2/p.mu.share), took+longestRest)
 }
 
 // limit returns how many bytes a second the background may take now; 0: no limit.

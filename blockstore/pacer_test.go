@@ -75,11 +75,11 @@ func TestPacerSharesOneBudget(t *testing.T) {
 
 func TestPacerYieldsToSlowCommits(t *testing.T) {
 	p, c := testPacer(0)
-	require.Equal(t, time.Second, p.rest(time.Second))
+	require.Equal(t, time.Second/2, p.rest(time.Second))
 	spendFor(t, p, c, 1<<20, 10*time.Millisecond, 3*time.Second) // 100 MiB/s
 	commitOf(p, c, 200*time.Millisecond, 4096)
 	require.InDelta(t, 50<<20, p.limit(), 5<<20, "half of what was taken")
-	require.InDelta(t, 2, p.rest(time.Second).Seconds(), 0.01)
+	require.InDelta(t, 1, p.rest(time.Second).Seconds(), 0.01)
 	commitOf(p, c, 0, 4096)
 	for range 10 {
 		require.NoError(t, p.spend(ctx, 1<<20))

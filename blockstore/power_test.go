@@ -48,8 +48,8 @@ func TestPowerCuts(t *testing.T) {
 	cuts, seed := *powerCuts, *powerSeed
 	if cuts == 0 {
 		// What is shut down goes only when no mount namespace has it any more,
-		// and other programs' (jails, containers) may.
-		t.Skip("needs a machine without other mount namespaces: make test-power")
+		// and those that jails and containers make meanwhile may.
+		t.Skip("needs a mount namespace of its own: make test-power")
 	}
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())

@@ -260,12 +260,12 @@ func (r *reclaimer) freeFile(path string) error {
 
 func (r *reclaimer) pause() error { return r.pauseFor(0) }
 
-// pauseFor rests as long as the last step took, or longer where it slowed down
-// commits of volumes, unless some wait for the room.
+// pauseFor rests half as long as the last step took, or longer where it slowed
+// down commits of volumes, unless some wait for the room.
 func (r *reclaimer) pauseFor(took time.Duration) error {
-	took = max(took, stepPause)
-	if r.s.space.waiters.Load() > 0 {
-		return sleep(r.ctx, took)
+	rest := took / 2
+	if r.s.space.waiters.Load() == 0 {
+		rest = r.s.pacer.rest(took)
 	}
-	return sleep(r.ctx, r.s.pacer.rest(took))
+	return sleep(r.ctx, max(rest, stepPause))
 }
