@@ -51,6 +51,8 @@
 //	file.go layer.go             files, and handles counted so that no
 //	                             descriptor is closed under its user
 //	store.go catalogue.go        opening, names
+//	catalogueload.go catalogueinfo.go
+//	                             names out of the metadata, and what is told of them
 //	version.go clone.go          versions and what holds them; clones, deletes
 //	snapshot.go rollback.go      snapshots, and back to them
 //	retire.go retention.go       deleted volumes that come back, old snapshots
