@@ -279,6 +279,7 @@ func expectedRights() map[string]string {
 			POST /v1/images/{name}/digest
 			POST /v1/tasks/{id}/cancel
 			POST /v1/deployments/preview
+			POST /v1/captures/preview
 			POST /v1/bundles/{name}/preview
 			POST /v1/check-profiles`,
 		"is": `POST /v1/volumes
@@ -316,6 +317,7 @@ func expectedRights() map[string]string {
 			GET /v1/bundles/{name}/file
 			POST /v1/bundles/{name}/import
 			POST /v1/bundle-requests
+			POST /v1/captures
 			DELETE /v1/plans/{kind}/{name}`,
 		"i": `GET /v1/users
 			POST /v1/users

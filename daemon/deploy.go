@@ -103,6 +103,11 @@ func (b *backend) Preview(ctx context.Context, req v1.DeployRequest) (p v1.Previ
 		}
 	}
 	p = v1.Preview{Plan: req.Plan, Name: req.Name, Image: d.image, Size: d.plan.Size, Values: plan.Values.All()}
+	return showProgram(p, plan)
+}
+
+// showProgram adds the program to a preview, for programs and for people.
+func showProgram(p v1.Preview, plan *personalize.Plan) (_ v1.Preview, err error) {
 	if p.Steps, err = json.Marshal(plan.Steps); err != nil {
 		return p, err
 	}

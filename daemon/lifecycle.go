@@ -35,7 +35,7 @@ func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx
 		return l.store, l.tasks, nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind(), d.bundleImportTask(), d.bundleCreateTask()}
+	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind(), d.bundleImportTask(), d.bundleCreateTask(), d.captureKind()}
 	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{Logger: d.log, Workers: deployments, Failpoint: d.opts.taskpoint})
 	if err != nil {
 		return nil, nil, err

@@ -10,6 +10,7 @@ import (
 	"goldstream/blockstore"
 	"goldstream/lifecycle/store"
 	"goldstream/lifecycle/task"
+	"goldstream/personalize"
 	"goldstream/personalize/attribute"
 	"goldstream/personalize/sandbox"
 	"goldstream/personalize/session"
@@ -65,7 +66,30 @@ func (d *Daemon) personalize(ctx context.Context, r *task.Run) (task.Commit[*sto
 	if err := r.Input(&in); err != nil || len(in.Program) == 0 {
 		return nil, err
 	}
-	text, err := d.lifecycle.sealer.open(in.Name, in.Program)
+	plan, err := d.openProgram(r, in.Name, in.Program)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := d.hold(ctx, r.ID(), in.Name)
+	if err != nil {
+		return nil, err
+	}
+	if fresh { // an earlier process may have been at it: steps run on a clone that nobody wrote to
+		if err := d.cloneAgain(ctx, r, in); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.runPlan(ctx, r, in.Name, plan); err != nil {
+		return nil, err
+	}
+	d.letGo(r.ID())
+	return nil, nil
+}
+
+// openProgram opens what was sealed for a task, whose log hides its secrets from now
+// on.
+func (d *Daemon) openProgram(r *task.Run, label string, sealed []byte) (*personalize.Plan, error) {
+	text, err := d.lifecycle.sealer.open(label, sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -78,22 +102,14 @@ func (d *Daemon) personalize(ctx context.Context, r *task.Run) (task.Commit[*sto
 		return nil, err
 	}
 	r.Hide(attribute.NewMasker(plan.Values.Secrets()).Mask)
-	fresh, err := d.hold(ctx, r.ID(), in.Name)
-	if err != nil {
-		return nil, err
-	}
-	if fresh { // an earlier process may have been at it: steps run on a clone that nobody wrote to
-		if err := d.cloneAgain(ctx, r, in); err != nil {
-			return nil, err
-		}
-	}
-	if err := d.runSteps(ctx, r, in.Name, func(ctx context.Context, l *sandbox.Lease) error {
+	return plan, nil
+}
+
+// runPlan runs a program on a volume.
+func (d *Daemon) runPlan(ctx context.Context, r *task.Run, volume string, plan *personalize.Plan) error {
+	return d.runSteps(ctx, r, volume, func(ctx context.Context, l *sandbox.Lease) error {
 		return session.Run(ctx, l.Cell, plan, session.Options{Logf: r.Logf, Progress: r.Progress, Local: d.cells.script, RSAKey: d.cells.rsaKey})
-	}); err != nil {
-		return nil, err
-	}
-	d.letGo(r.ID())
-	return nil, nil
+	})
 }
 
 // runSteps has f work on a volume in a cell, and the volume made durable after. The

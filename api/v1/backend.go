@@ -21,6 +21,7 @@ type Backend interface {
 	TaskBackend
 	PlanBackend
 	BundleBackend
+	CaptureBackend
 	ResourceBackend
 	ProfileBackend
 	AuditBackend

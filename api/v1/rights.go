@@ -101,6 +101,8 @@ func rights() map[string]access.Right {
 		"POST /v1/bundles/{name}/preview": access.Operate,
 		"POST /v1/bundles/{name}/import":  access.ChangeSoftware,
 		"POST /v1/bundle-requests":        access.ChangeSoftware,
+		"POST /v1/captures":               access.ChangeSoftware,
+		"POST /v1/captures/preview":       access.Operate,
 
 		"POST /v1/mounts": access.Local, // a device is handed over
 	}

@@ -69,6 +69,7 @@ func (s *server) routes(gate Gate) *router {
 	s.routeTasks(mux)
 	s.routePlans(mux)
 	s.routeBundles(mux)
+	s.routeCaptures(mux)
 	s.routeResources(mux)
 	s.routeProfiles(mux)
 	s.routeTemplates(mux)

@@ -36,6 +36,7 @@ func newApp(s streams) *cli.App {
 		noun("bundle", "artifact bundles: files of plans and golden images", bundleCommands()),
 		noun("task", "work that takes time", taskCommands()),
 		deployCommand(),
+		captureCommand(),
 		noun("profile", "server profiles: which server has which OS volume", profileCommands()),
 		noun("template", "what server profiles are made from", templateCommands()),
 		noun("event", "who changed what, and why", eventCommands()),

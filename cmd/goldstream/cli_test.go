@@ -681,7 +681,7 @@ func TestHelpHasExamples(t *testing.T) {
 		"image import", "image list", "image inspect", "image export", "scrub start", "scrub status", "scrub cancel", "image verify", "image repair", "image digest", "image delete", "image capture",
 		"volume create", "volume list", "volume inspect", "volume grow", "volume set", "volume delete", "volume restore", "volume purge", "volume rollback",
 		"snapshot create", "snapshot list", "snapshot delete", "snapshot prune", "snapshot export",
-		"bundle import", "bundle create", "bundle export", "bundle inspect", "bundle list", "bundle delete",
+		"capture", "bundle import", "bundle create", "bundle export", "bundle inspect", "bundle list", "bundle delete",
 	} {
 		out := h.must(append(strings.Fields(words), "--help")...)
 		assert.Contains(t, out, "Example", words)
