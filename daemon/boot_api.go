@@ -29,7 +29,15 @@ func (b *backend) AssignBoot(ctx context.Context, volume string, req v1.BootRequ
 		return v1.BootServer{}, err
 	}
 	r.Volume, r.VolumeID = v.Name, v.ID
-	if r.Digest, err = b.d.digestOf(ctx, v.Name, req.Files); errors.Is(err, fs.ErrNotExist) {
+	if r.Files == "" {
+		if err := b.d.boots.free(r); err != nil {
+			return v1.BootServer{}, bootTaken(err)
+		}
+		if r.Files, err = b.d.readBootFiles(ctx, v.Name); err != nil {
+			return v1.BootServer{}, err
+		}
+	}
+	if r.Digest, err = b.d.digestOf(ctx, v.Name, r.Files); errors.Is(err, fs.ErrNotExist) {
 		return v1.BootServer{}, badBootFiles("there are none of this key: send them first")
 	} else if err != nil {
 		return v1.BootServer{}, err
@@ -41,16 +49,20 @@ func (b *backend) AssignBoot(ctx context.Context, volume string, req v1.BootRequ
 	r.TokenID = t.ID
 	old, err := b.replaceBoot(ctx, r)
 	if err != nil {
-		err = errors.Join(err, b.d.tokens.remove(t.ID))
-		if errors.Is(err, errTaken) {
-			return v1.BootServer{}, &v1.Error{Code: v1.CodeInUse, Message: err.Error(), Advice: "Take it away from there with 'goldstream boot unassign'."}
-		}
-		return v1.BootServer{}, err
+		return v1.BootServer{}, bootTaken(errors.Join(err, b.d.tokens.remove(t.ID)))
 	}
 	if old != nil { // one that came meanwhile, or boots that did
 		err = b.endBoot(ctx, *old)
 	}
 	return b.bootServer(ctx, r), err
+}
+
+// bootTaken tells what to do about a server that has another volume.
+func bootTaken(err error) error {
+	if !errors.Is(err, errTaken) {
+		return err
+	}
+	return &v1.Error{Code: v1.CodeInUse, Message: err.Error(), Advice: "Take it away from there with 'goldstream boot unassign'."}
 }
 
 // replaceBoot ends what the volume's former server had, before another one has it. It
@@ -72,7 +84,7 @@ func newBootRecord(req v1.BootRequest) (r bootRecord, err error) {
 	if err := netboot.CheckOptions(req.Options); err != nil {
 		return r, &v1.Error{Code: v1.CodeInvalid, Message: err.Error()}
 	}
-	if len(req.Files) != 64 || slices.ContainsFunc([]byte(req.Files), func(c byte) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') }) {
+	if req.Files != "" && (len(req.Files) != 64 || slices.ContainsFunc([]byte(req.Files), func(c byte) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })) {
 		return r, badBootFiles("%.80q is no key of them", req.Files)
 	}
 	const mostMACs = 32
@@ -122,11 +134,17 @@ func (b *backend) endBoot(ctx context.Context, r bootRecord) error {
 	return nil
 }
 
-// RefreshBoot gives a record other boot files: the volume was written since.
+// RefreshBoot gives a record other boot files: the volume was written since. Without a key
+// they are read out of it.
 func (b *backend) RefreshBoot(ctx context.Context, volume, files string) (v1.BootServer, error) {
 	r, err := b.bootRecord(ctx, volume)
 	if err != nil {
 		return v1.BootServer{}, err
+	}
+	if files == "" {
+		if files, err = b.d.readBootFiles(ctx, volume); err != nil {
+			return v1.BootServer{}, err
+		}
 	}
 	digest, err := b.d.digestOf(ctx, volume, files)
 	if err != nil {

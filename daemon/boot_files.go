@@ -74,11 +74,7 @@ func (b *backend) PutBootFiles(ctx context.Context, r io.Reader) (key string, er
 	if key, err = unpackBootFiles(ctx, r, partial); err != nil {
 		return "", err
 	}
-	err = os.Rename(partial, filepath.Join(dir, key))
-	if errors.Is(err, fs.ErrExist) { // another volume boots the same
-		return key, nil
-	}
-	return key, errors.Join(err, syncDir(dir))
+	return b.d.keepBootFiles(partial, key)
 }
 
 func badBootFiles(format string, args ...any) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,11 +52,20 @@ func (d *Daemon) slotsDir() string { return filepath.Join(d.dir, "slots") }
 // take returns a cell with a volume in it, which the caller has barred. Close the
 // lease, then call done.
 func (c *cells) take(ctx context.Context, volume string) (l *sandbox.Lease, done func(), err error) {
+	return c.lease(ctx, volume, false)
+}
+
+// view returns a cell that sees a volume as of now, for reading.
+func (c *cells) view(ctx context.Context, volume string) (l *sandbox.Lease, done func(), err error) {
+	return c.lease(ctx, viewMark+volume, true)
+}
+
+func (c *cells) lease(ctx context.Context, disk string, readOnly bool) (l *sandbox.Lease, done func(), err error) {
 	pool, done, err := c.use(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if l, err = pool.Take(ctx, volume, false); err != nil {
+	if l, err = pool.Take(ctx, disk, readOnly); err != nil {
 		done()
 		return nil, nil, err
 	}
@@ -210,8 +220,15 @@ func (d *Daemon) openCells(ctx context.Context) (_ *openCells, err error) {
 	return o, nil
 }
 
-// openInSlot opens a volume that was barred for a deployment.
+// openInSlot opens a volume that was barred for a deployment, or a view of one.
 func (d *Daemon) openInSlot(ctx context.Context, volume string) (fuse.WritableDisk, error) {
+	if name, ok := strings.CutPrefix(volume, viewMark); ok {
+		disk, err := d.views.open(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return disk, nil
+	}
 	wait, cancel := context.WithTimeout(ctx, alonePatience)
 	defer cancel()
 	if err := d.unused(wait, volume); err != nil {

@@ -36,6 +36,12 @@
 // prepared. From the clone until the last step the volume is barred (personalize.go):
 // nobody serves what is half made. A run after a kill begins with a fresh clone.
 //
+// # Boots
+//
+// Which server boots from which volume stands in records (boot_records.go). Their boot
+// files are read out of the volume by a cell that sees it as of now (boot_extract.go), and
+// given out by package netboot, which asks bootHost.
+//
 // # Exports
 //
 // A volume is exported under its name; read-only are a golden image as

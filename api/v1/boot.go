@@ -30,7 +30,7 @@ type BootRequest struct {
 	Serial  string   `json:"serial,omitempty"`
 	Options string   `json:"options,omitempty"` // of the kernel, besides those of the volume
 	Allow   []string `json:"allow,omitempty"`   // addresses that may ask; none: all
-	Files   string   `json:"files"`             // key of the boot files
+	Files   string   `json:"files,omitempty"`   // key of the boot files; none: they are read out of the volume
 }
 
 // BootServer is a server that boots from a volume.

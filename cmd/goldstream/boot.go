@@ -70,15 +70,22 @@ func assignBoot(c *call) error {
 	if len(req.MACs) == 0 && req.UUID == "" && req.Serial == "" {
 		return usagef("boot assign: say which server: --mac, --uuid or --serial")
 	}
-	return c.sendBootFiles(c.arg(0), func(client *v1.Client, files string) (v1.BootServer, error) {
-		req.Files = files
-		return client.AssignBoot(c.ctx, c.arg(0), req)
+	return c.with(false, func(client *v1.Client) error {
+		s, err := client.AssignBoot(c.ctx, c.arg(0), req)
+		if err != nil {
+			return err
+		}
+		return c.print(s, func(w io.Writer) { showBootServer(w, s) })
 	})
 }
 
 func refreshBoot(c *call) error {
-	return c.sendBootFiles(c.arg(0), func(client *v1.Client, files string) (v1.BootServer, error) {
-		return client.RefreshBoot(c.ctx, c.arg(0), files)
+	return c.with(false, func(client *v1.Client) error {
+		s, err := client.RefreshBoot(c.ctx, c.arg(0), "")
+		if err != nil {
+			return err
+		}
+		return c.print(s, func(w io.Writer) { showBootServer(w, s) })
 	})
 }
 

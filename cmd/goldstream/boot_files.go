@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,77 +91,4 @@ func showBoot(w io.Writer, b inspect.Boot) {
 	for _, note := range b.Notes {
 		fmt.Fprintf(w, "note\t%s\n", note)
 	}
-}
-
-// sendBootFiles reads the boot files of a volume, gives them to the daemon and has
-// then done what they are for.
-func (c *call) sendBootFiles(volume string, then func(*v1.Client, string) (v1.BootServer, error)) error {
-	tools, err := sandbox.Find(c.ctx, c.sandboxOptions())
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "goldstream-boot-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	return c.with(false, func(client *v1.Client) error {
-		if _, err := client.Volume(c.ctx, volume); err != nil {
-			return err
-		}
-		boot, err := bootFilesOf(c.ctx, client, tools, volume, dir)
-		if err != nil {
-			return err
-		}
-		files, err := client.PutBootFiles(c.ctx, archiveBoot(boot, dir))
-		if err != nil {
-			return err
-		}
-		s, err := then(client, files)
-		if err != nil {
-			return err
-		}
-		return c.print(s, func(w io.Writer) { showBootServer(w, s) })
-	})
-}
-
-// archiveBoot is a tar archive of boot files, their description first. Reading it to
-// its end, or to an error, is the caller's.
-func archiveBoot(boot inspect.Boot, dir string) io.Reader {
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(writeBoot(w, boot, dir)) }()
-	return r
-}
-
-func writeBoot(w io.Writer, boot inspect.Boot, dir string) error {
-	text, err := json.Marshal(boot)
-	if err != nil {
-		return err
-	}
-	t := tar.NewWriter(w)
-	if err := t.WriteHeader(&tar.Header{Name: bootManifest, Mode: 0o600, Size: int64(len(text))}); err != nil {
-		return err
-	}
-	if _, err := t.Write(text); err != nil {
-		return err
-	}
-	for _, f := range append([]inspect.BootFile{boot.Kernel, boot.Initrd}, boot.Modules...) {
-		if err := addFile(t, filepath.Join(dir, f.Name), f); err != nil {
-			return err
-		}
-	}
-	return t.Close()
-}
-
-func addFile(t *tar.Writer, path string, f inspect.BootFile) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if err := t.WriteHeader(&tar.Header{Name: f.Name, Mode: 0o600, Size: f.Size}); err != nil {
-		return err
-	}
-	_, err = io.Copy(t, file)
-	return err
 }

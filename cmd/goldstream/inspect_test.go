@@ -43,7 +43,7 @@ func TestInspect(t *testing.T) {
 	}
 	check("web-1")
 	require.Equal(t, exitNotFound, h.run("inspect", "nothing", "--guest", guest).code)
-	h.serve()
+	h.serve("--guest", guest)
 	check("debian")
 	require.Contains(t, h.must("inspect", "web-1", "--guest", guest), "cannot boot from the network")
 	checkBootFiles(t, h, guest, tree)
@@ -83,6 +83,31 @@ func checkBootFiles(t *testing.T, h *house, guest, tree string) {
 	require.Equal(t, "kernel", string(kernel))
 	r = h.run("boot", "files", "bootable", dest, "--guest", guest)
 	require.Contains(t, r.err, "is there already")
+	checkAssign(t, h, boot)
+}
+
+// checkAssign has the daemon read the boot files, also while a client has the volume open.
+func checkAssign(t *testing.T, h *house, boot inspect.Boot) {
+	h.must("volume", "create", "server", "--image", "bootable")
+	r := h.run("boot", "assign", "web-1", "--mac", "52:54:00:00:00:01")
+	require.Equal(t, exitUsage, r.code, r.err)
+	require.Contains(t, r.err, "there is no /boot/vmlinuz-VERSION")
+	require.Contains(t, h.must("boot", "assign", "server", "--mac", "52:54:00:00:00:01"), "6.1")
+	r = h.run("boot", "assign", "web-1", "--mac", "52:54:00:00:00:01")
+	require.Contains(t, r.err, "boot unassign")
+	h.must("boot", "refresh", "server")
+	list, err := filepath.Glob(filepath.Join(h.data, "boot", "files", "*"))
+	require.NoError(t, err)
+	require.Len(t, list, 1, "the same again, and nothing half made")
+	var kept inspect.Boot
+	text, err := os.ReadFile(filepath.Join(list[0], bootManifest))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &kept))
+	require.Equal(t, boot, kept)
+	kernel, err := os.ReadFile(filepath.Join(list[0], kept.Kernel.Name))
+	require.NoError(t, err)
+	require.Equal(t, "kernel", string(kernel))
+	require.NotContains(t, h.must("snapshot", "list", "server"), "mounted-")
 }
 
 // mounter is a daemon that makes mounts, and no more.
