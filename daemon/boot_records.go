@@ -87,38 +87,19 @@ type bootRecords struct {
 	}
 }
 
-// openBootRecords reads the records. One that cannot be read boots nothing; the log
-// says so, and the others work. What a kill left goes, unless they are only read.
+// openBootRecords reads the records. One that cannot be read boots nothing.
 func openBootRecords(dir string, log *slog.Logger, readOnly bool) (*bootRecords, error) {
 	s := &bootRecords{dir: dir}
 	s.mu.byID, s.mu.byKey = map[string]*bootRecord{}, map[string]*bootRecord{}
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		path := filepath.Join(dir, f.Name())
-		if strings.HasSuffix(f.Name(), newSuffix) {
-			if readOnly {
-				continue
-			}
-			if err := os.Remove(path); err != nil {
-				return nil, err
-			}
-			continue
-		}
+	var err error
+	s.unread, err = readRecords(dir, log, "the boot record of a server cannot be read: assign its volume again", readOnly, func(path string) error {
 		r, err := readBootRecord(path)
-		if err != nil {
-			log.Error("the boot record of a server cannot be read: assign its volume again", "file", path, "error", err)
-			s.unread++
-			continue
+		if err == nil {
+			s.index(r)
 		}
-		s.index(r)
-	}
-	return s, nil
+		return err
+	})
+	return s, err
 }
 
 func readBootRecord(path string) (*bootRecord, error) {
@@ -196,14 +177,7 @@ func (s *bootRecords) write(r bootRecord) error {
 	if err := makeDirs(s.dir); err != nil {
 		return err
 	}
-	path := s.path(r.VolumeID)
-	if err := os.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := writeSynced(path+newSuffix, p); err != nil {
-		return err
-	}
-	if err := os.Rename(path+newSuffix, path); err != nil {
+	if err := replaceFile(s.path(r.VolumeID), p); err != nil {
 		return err
 	}
 	return syncDir(s.dir)

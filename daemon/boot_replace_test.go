@@ -174,3 +174,30 @@ func TestBootReadOnly(t *testing.T) {
 	require.FileExists(t, path+newSuffix)
 	require.FileExists(t, tokenLeft)
 }
+
+// TestTokenOfBefore: a boot's token that was made before there was the mark gets it, and
+// works on.
+func TestTokenOfBefore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d, err := Open(dir, Options{})
+	require.NoError(t, err)
+	bootVolume(t, d, "52:54:00:00:00:01")
+	secret := d.boots.list()[0].Secret
+	old, ok := d.tokens.find(secret)
+	require.True(t, ok)
+	old.Boot = false
+	require.NoError(t, d.tokens.replace(old))
+	require.NoError(t, d.Close())
+	for range 2 { // it is durable, too
+		d, err = Open(dir, Options{})
+		require.NoError(t, err)
+		marked, ok := d.tokens.find(secret)
+		require.True(t, ok)
+		require.True(t, marked.Boot)
+		kept, err := readToken(d.tokens.path(old.ID))
+		require.NoError(t, err)
+		require.Equal(t, marked, kept)
+		require.NoError(t, d.Close())
+	}
+}

@@ -163,6 +163,11 @@ func (d *Daemon) tidy() error {
 	if err := os.RemoveAll(d.tmp()); err != nil {
 		return fmt.Errorf("cannot empty the directory for uploads: %w", err)
 	}
+	for _, r := range d.boots.list() {
+		if err := d.tokens.markBoot(r.TokenID); err != nil {
+			return fmt.Errorf("export tokens: %w", err)
+		}
+	}
 	if err := d.forgetGone(context.Background()); err != nil {
 		return fmt.Errorf("export tokens: %w", err)
 	}

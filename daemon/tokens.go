@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -77,37 +76,18 @@ type tokens struct {
 	}
 }
 
-// openTokens reads the tokens. One that cannot be read opens nothing; the log
-// says so, and the others work. What a kill left goes, unless they are only read.
+// openTokens reads the tokens. One that cannot be read opens nothing.
 func openTokens(dir string, log *slog.Logger, readOnly bool) (*tokens, error) {
 	s := &tokens{dir: dir}
 	s.mu.byID = map[string]token{}
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		path := filepath.Join(dir, f.Name())
-		if strings.HasSuffix(f.Name(), newSuffix) {
-			if readOnly {
-				continue
-			}
-			if err := os.Remove(path); err != nil {
-				return nil, err
-			}
-			continue
-		}
+	_, err := readRecords(dir, log, "an export token cannot be read, and opens nothing: make a new one", readOnly, func(path string) error {
 		t, err := readToken(path)
-		if err != nil {
-			log.Error("an export token cannot be read, and opens nothing: make a new one", "file", path, "error", err)
-			continue
+		if err == nil {
+			s.mu.byID[t.ID] = t
 		}
-		s.mu.byID[t.ID] = t
-	}
-	return s, nil
+		return err
+	})
+	return s, err
 }
 
 func readToken(path string) (t token, err error) {
@@ -158,23 +138,42 @@ func (s *tokens) write(t token) error {
 	if err := syncDir(filepath.Dir(s.dir)); err != nil {
 		return err
 	}
-	path := s.path(t.ID)
-	if err := os.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := writeSynced(path+newSuffix, p); err != nil {
-		return err
-	}
-	if err := os.Rename(path+newSuffix, path); err != nil {
+	if err := replaceFile(s.path(t.ID), p); err != nil {
 		return err
 	}
 	if err := syncDir(s.dir); err != nil {
-		return errors.Join(err, os.Remove(path)) // nobody has the secret
+		return errors.Join(err, os.Remove(s.path(t.ID))) // nobody has the secret
 	}
 	return nil
 }
 
+// replace writes a token anew, whose secret somebody has.
+func (s *tokens) replace(t token) error {
+	p, err := json.Marshal(t)
+	if err == nil {
+		err = replaceFile(s.path(t.ID), p)
+	}
+	return errors.Join(err, syncDir(s.dir))
+}
+
 func (s *tokens) path(id string) string { return filepath.Join(s.dir, id+tokenSuffix) }
+
+// markBoot says that a token is a boot record's, as those made before there was the mark
+// do not say themselves.
+func (s *tokens) markBoot(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.mu.byID[id]
+	if !ok || t.Boot {
+		return nil
+	}
+	t.Boot = true
+	if err := s.replace(t); err != nil {
+		return err
+	}
+	s.mu.byID[id] = t
+	return nil
+}
 
 // find returns the token of a secret. The time it takes tells nothing of the
 // hashes there are beyond their ids, which are no secret.

@@ -174,14 +174,21 @@ func (h *Handler) boot(w http.ResponseWriter, r *http.Request) (one Boot, ok boo
 	return one, ok
 }
 
-func (h *Handler) kernel(w http.ResponseWriter, r *http.Request) {
-	one, ok := h.boot(w, r)
-	if !ok {
-		return
+// files finds the boot of a request and its files.
+func (h *Handler) files(w http.ResponseWriter, r *http.Request) (one Boot, f Files, ok bool) {
+	if one, ok = h.boot(w, r); !ok {
+		return one, f, false
 	}
 	f, err := h.o.Host.BootFiles(r.Context(), one.Record)
 	if err != nil {
 		h.fail(w, one, err)
+	}
+	return one, f, err == nil
+}
+
+func (h *Handler) kernel(w http.ResponseWriter, r *http.Request) {
+	one, f, ok := h.files(w, r)
+	if !ok {
 		return
 	}
 	kernel, size, err := f.Open(FileKernel)
@@ -197,13 +204,8 @@ func (h *Handler) kernel(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) initrd(w http.ResponseWriter, r *http.Request) {
-	one, ok := h.boot(w, r)
+	one, f, ok := h.files(w, r)
 	if !ok {
-		return
-	}
-	f, err := h.o.Host.BootFiles(r.Context(), one.Record)
-	if err != nil {
-		h.fail(w, one, err)
 		return
 	}
 	a, err := h.segment(r, one, f)
