@@ -249,6 +249,9 @@ func (b *backend) bootServer(ctx context.Context, r bootRecord) v1.BootServer {
 		if last, ok := h.Last(r.key()); ok {
 			s.Last, s.Stuck = &last, last.Stuck(time.Now())
 		}
+		if since, ok := h.Waiting(r.MACs); ok {
+			s.Asked, s.Stuck = &since, netboot.StuckAtDHCP(since, time.Now())
+		}
 	}
 	return s
 }

@@ -32,6 +32,9 @@ func (d *Daemon) checkProxy(c RunConfig) error {
 func (r *running) startProxy(ctx context.Context) (end func()) {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	o := proxydhcp.Options{Path: netboot.Prefix + "boot.ipxe", Dir: r.d.bootDir("dhcp"), Log: netboot.Limited(r.d.log)}
+	if h := r.d.booting.Load(); h != nil {
+		o.Asked = h.Asked
+	}
 	for _, ln := range r.boot.lns {
 		if at, ok := ln.Addr().(*net.TCPAddr); ok {
 			o.Addresses = append(o.Addresses, at.AddrPort())

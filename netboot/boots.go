@@ -66,6 +66,7 @@ type boots struct {
 		own       map[string][]string // those of a record, the oldest first
 		last      map[string]*boot
 		strangers map[Identity]*Stranger
+		asked     map[string]time.Time // by DHCP, by MAC address, and not come since
 	}
 }
 
@@ -77,7 +78,7 @@ type boot struct {
 func newBoots(now func() time.Time) *boots {
 	b := &boots{now: now}
 	b.mu.byID, b.mu.last, b.mu.strangers = map[string]*boot{}, map[string]*boot{}, map[Identity]*Stranger{}
-	b.mu.own = map[string][]string{}
+	b.mu.own, b.mu.asked = map[string][]string{}, map[string]time.Time{}
 	return b
 }
 
@@ -95,7 +96,7 @@ func (b *boots) begin(one Boot) (id string) {
 	if own := b.mu.own[one.Record]; len(own) >= mostOwn {
 		b.drop(own[0])
 	}
-	one.Stages = []Stage{{StageScript, now}}
+	one.Stages = b.beginningLocked(one.Claim.MAC, now)
 	kept := &boot{one, now}
 	b.mu.byID[id], b.mu.last[one.Record] = kept, kept
 	b.mu.order = append(b.mu.order, id)
@@ -145,7 +146,7 @@ func (b *boots) stage(id, name string) (after time.Duration, ok bool) {
 func (b *boots) problem(one Boot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	one.Stages = []Stage{{StageScript, b.now()}}
+	one.Stages = b.beginningLocked(one.Claim.MAC, b.now())
 	b.mu.last[one.Record] = &boot{one, b.now()}
 }
 
@@ -154,6 +155,7 @@ func (b *boots) stranger(id Identity, from netip.Addr) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
+	delete(b.mu.asked, id.MAC)
 	if s := b.mu.strangers[id]; s != nil {
 		s.Last, s.From, s.Times = now, from, s.Times+1
 		return false

@@ -19,6 +19,15 @@ var missing = map[string]string{
 	initramfs.StageAttached:  "its root file system is not mounted: is root= one of the volume's, and is it sound? The console tells",
 }
 
+// StuckAtDHCP tells of a server that was told where its boot is at a time, and has not
+// come for its script since: "" while it may still do so.
+func StuckAtDHCP(since, now time.Time) string {
+	if now.Sub(since) < stuckAfter {
+		return ""
+	}
+	return "it was told by DHCP where its boot is, and has not come for its script: it gets no iPXE by TFTP, or does not reach HTTP here: look at the console"
+}
+
 // Stuck tells where a boot stands still, "" if it does not: it has come to its root file
 // system, or may still do so.
 func (b *Boot) Stuck(now time.Time) string {

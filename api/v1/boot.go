@@ -47,7 +47,8 @@ type BootServer struct {
 	Deleted bool          `json:"deleted,omitempty"` // the volume is
 	Changed bool          `json:"changed,omitempty"` // it was written where its boot files came from
 	Last    *netboot.Boot `json:"last,omitempty"`    // boot since the daemon's start
-	Stuck   string        `json:"stuck,omitempty"`   // where that stands still
+	Asked   *time.Time    `json:"asked,omitempty"`   // when it was told by DHCP where its boot is; it has not come since
+	Stuck   string        `json:"stuck,omitempty"`   // where its boot stands still
 }
 
 // BootList answers GET /v1/boot.

@@ -150,6 +150,12 @@ func nextMode(s v1.BootServer) string {
 
 func lastStage(s v1.BootServer) string {
 	b := s.Last
+	switch {
+	case s.Asked != nil && s.Stuck != "":
+		return "stuck after dhcp " + localTime(*s.Asked)
+	case s.Asked != nil:
+		return "dhcp " + localTime(*s.Asked)
+	}
 	if b == nil || len(b.Stages) == 0 {
 		return "-"
 	}
@@ -180,6 +186,14 @@ func bootStatus(c *call) error {
 
 func showBootServer(w io.Writer, s v1.BootServer) {
 	fmt.Fprintf(w, "volume\t%s\nserver\t%s\nkernel\t%s\noptions\t%s\nnext boot\t%s\n", s.Volume, serverName(s), orDash(s.Kernel), orDash(s.Options), nextMode(s))
+	if s.Asked != nil {
+		fmt.Fprintf(w, "asks\t%s, by DHCP, and has not come for its script yet\n", localTime(*s.Asked))
+	}
+	defer func() {
+		if s.Stuck != "" {
+			fmt.Fprintf(w, "stuck\t%s\n", s.Stuck)
+		}
+	}()
 	if s.Last == nil {
 		fmt.Fprintln(w, "last boot\tnone since goldstream was started")
 		return
@@ -191,9 +205,6 @@ func showBootServer(w io.Writer, s v1.BootServer) {
 			continue
 		}
 		fmt.Fprintf(w, "  %s\t+%s\n", stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(100*time.Millisecond))
-	}
-	if s.Stuck != "" {
-		fmt.Fprintf(w, "stuck\t%s\n", s.Stuck)
 	}
 	if s.Last.Problem != "" {
 		fmt.Fprintf(w, "problem\t%s\n", s.Last.Problem)

@@ -270,5 +270,5 @@ func (l *pxeLab) checkStages(m *machine) {
 		names = append(names, stage.Name)
 		l.t.Logf("%s: %s after %v", m.name, stage.Name, stage.Time.Sub(s.Last.Stages[0].Time).Round(time.Millisecond))
 	}
-	require.Equal(l.t, []string{"script", "kernel", "initrd", initramfs.StageInitramfs, initramfs.StageAttached, initramfs.StageMounted}, names)
+	require.Equal(l.t, []string{"dhcp", "script", "kernel", "initrd", initramfs.StageInitramfs, initramfs.StageAttached, initramfs.StageMounted}, names)
 }

@@ -29,6 +29,9 @@ type Options struct {
 	Dir string
 	// Programs is the directory of boot programs; default /usr/lib/ipxe.
 	Programs string
+	// Asked, if set, is called with the MAC address of each server that was told where
+	// its boot is. It must not block.
+	Asked func(mac string)
 	// Log hears what dnsmasq says. It must be set.
 	Log *slog.Logger
 }
@@ -78,7 +81,7 @@ func Start(ctx context.Context, o Options) (_ *Proxy, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &server{program: program, file: filepath.Join(o.Dir, strconv.Itoa(i)+".conf"), log: o.Log.With("dnsmasq", n.device)}
+		s := &server{program: program, file: filepath.Join(o.Dir, strconv.Itoa(i)+".conf"), log: o.Log.With("dnsmasq", n.device), asked: o.Asked}
 		s.pidFile = strings.TrimSuffix(s.file, ".conf") + ".pid"
 		if err := s.prepare(ctx, n.config(o.Programs, o.Path, s.pidFile)); err != nil {
 			return nil, err
@@ -114,6 +117,7 @@ func findDnsmasq() (string, error) {
 type server struct {
 	program, file, pidFile string
 	log                    *slog.Logger
+	asked                  func(mac string)
 }
 
 // prepare has dnsmasq check its configuration, and ends one of an earlier process.
@@ -222,7 +226,7 @@ func (s *server) start(ctx context.Context) (*run, error) {
 	ready := make(chan struct{})
 	go func() {
 		defer close(r.ended)
-		r.listen(out, s.log, ready)
+		r.listen(out, s, ready)
 		_ = out.Close()
 		r.err = r.cmd.Wait()
 	}()

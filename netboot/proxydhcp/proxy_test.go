@@ -61,7 +61,9 @@ func TestTold(t *testing.T) {
 	if !isolated(t) {
 		return
 	}
-	p, err := Start(t.Context(), options(t))
+	o, asked := options(t), make(chan string, 100)
+	o.Asked = func(mac string) { asked <- mac }
+	p, err := Start(t.Context(), o)
 	require.NoError(t, err)
 	defer p.Close()
 	const script = "http://10.77.0.1:8480/boot/boot.ipxe"
@@ -80,6 +82,7 @@ func TestTold(t *testing.T) {
 			require.Equal(t, want, got)
 		}
 	})
+	require.Equal(t, "52:54:00:00:00:01", <-asked)
 }
 
 // TestKept kills the dnsmasq, and then the whole of a process that has one.
