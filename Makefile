@@ -16,7 +16,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-mutants test-models test-power cover test-e2e test-sandbox bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo test test-fast test-crash-long test-mutants test-models test-power cover test-e2e test-netboot-matrix test-sandbox bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -47,6 +47,9 @@ test-fast: check-go ## the short tests, without the race detector
 test-e2e: deps check-go ## a real kernel client whose server dies under load (User-Mode-Linux), and machines that boot from the network (qemu); as root; 6 minutes
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestKernel ./cmd/goldstream-guest
 	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestNetBoot ./cmd/goldstream
+
+test-netboot-matrix: deps check-go ## what a machine that boots from the network sees of kills, outages and leases; 10 minutes
+	GOLDSTREAM_E2E=1 $(GO) test -count=1 -timeout 45m -v -run TestMatrix ./cmd/goldstream
 
 test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, disks damaged at random, deployments that are killed or fail; 10 minutes
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged|Script' ./personalize/sandbox
