@@ -55,6 +55,7 @@ test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, d
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged|Script' ./personalize/sandbox
 	$(GO) test -count=1 -timeout 10m -v ./personalize/runner
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'TestDeploy' ./daemon
+	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 10m -v -run 'TestUnit' ./cmd/goldstream
 
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore

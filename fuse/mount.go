@@ -33,7 +33,8 @@ type MountOptions struct {
 // Mount mounts dir, which is a directory, and returns the FUSE device, which has
 // to be served: until then whoever looks at dir waits. The caller closes it.
 //
-// Root mounts by itself; others need fusermount3.
+// Root mounts by itself, as who may do it in namespaces of its own; others need
+// fusermount3.
 func Mount(ctx context.Context, dir string, o MountOptions) (*os.File, error) {
 	dir, err := mountPoint(dir)
 	if err != nil {
@@ -42,10 +43,16 @@ func Mount(ctx context.Context, dir string, o MountOptions) (*os.File, error) {
 	if _, err := os.Stat(device); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this host has no %s: load the kernel's module with 'modprobe fuse', or in a container pass the device in (--device %s)", device, device)
 	}
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 || mayMount() {
 		return mountDirect(dir, o)
 	}
 	return fusermount(ctx, dir, o)
+}
+
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // mountPoint checks dir and makes it absolute.

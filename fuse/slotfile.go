@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"context"
+	"os"
 	"syscall"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
@@ -72,6 +73,8 @@ func (n *slotFile) Getattr(ctx context.Context, _ gofs.FileHandle, out *gofuse.A
 
 func (s *Slot) fileAttr(out *gofuse.Attr) {
 	out.Mode, out.Nlink, out.Blksize = 0o666, 1, 4096
+	// In a user namespace nobody may write to what has an owner that is not mapped.
+	out.Uid, out.Gid = uint32(os.Geteuid()), uint32(os.Getegid())
 	if a := s.now.Load(); a != nil {
 		out.Size = uint64(a.size)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +18,7 @@ type identity struct {
 }
 
 func identify(hostID int) (identity, error) {
-	if !hasSysAdmin() {
+	if !hasSysAdmin() || alone() {
 		return identity{uid: os.Geteuid(), gid: os.Getegid()}, nil
 	}
 	if hostID == 0 {
@@ -58,6 +59,19 @@ func mapped(id int) bool {
 		}
 	}
 	return false
+}
+
+// alone tells that we are in a user namespace of our own id and no other: what rights
+// we have there do not reach the ids of others.
+func alone() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && onlyOne(string(text))
+}
+
+func onlyOne(uidMap string) bool {
+	var inside, outside, count int
+	_, err := fmt.Sscan(uidMap, &inside, &outside, &count)
+	return err == nil && count == 1 && strings.Count(uidMap, "\n") == 1
 }
 
 func hasSysAdmin() bool {

@@ -26,3 +26,10 @@ func TestMakeRoom(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "4711", string(text))
 }
+
+func TestOnlyOne(t *testing.T) {
+	require.True(t, onlyOne("       995        995          1\n"))
+	require.False(t, onlyOne("         0          0 4294967295\n"))
+	require.False(t, onlyOne("         0        995          1\n         1     100000      65536\n"))
+	require.False(t, onlyOne(""))
+}
