@@ -60,11 +60,11 @@ type DocumentStep struct {
 
 // DocumentAttribute is the definition of an attribute.
 type DocumentAttribute struct {
-	Name        string         `yaml:"name"`
-	Type        attribute.Type `yaml:"type"`
-	Default     string         `yaml:"default,omitempty"`
-	Description string         `yaml:"description,omitempty"`
-	Constraints map[string]any `yaml:"constraints,omitempty"`
+	Name        string         `yaml:"name" json:"name"`
+	Type        attribute.Type `yaml:"type" json:"type"`
+	Default     string         `yaml:"default,omitempty" json:"default,omitempty"`
+	Description string         `yaml:"description,omitempty" json:"description,omitempty"`
+	Constraints map[string]any `yaml:"constraints,omitempty" json:"constraints,omitempty"`
 }
 
 // fields says which fields a kind has, beside kind, name and description.

@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
 
 	"goldstream/personalize"
+	"goldstream/personalize/attribute"
 	"goldstream/personalize/guestfish"
 )
 
@@ -20,6 +22,11 @@ func planCommands() []*cli.Command {
 			name: "check", args: "FILE…", usage: "see whether plans and plan scripts are right, without a daemon; a file that does not end in .yaml or .yml is the text of one script",
 			examples: []string{"goldstream plan check web.yaml", "goldstream plan check *.gf"},
 			action:   checkPlans,
+		},
+		{
+			name: "attributes", args: "FILE…", usage: "print what a build plan has to declare for the scripts of files to run, with the defaults that stand in them, as YAML; what build plans of the files declare is left out",
+			examples: []string{"goldstream plan attributes mount.gf host.gf", "goldstream plan attributes web.yaml"},
+			action:   planAttributes,
 		},
 		{
 			name: "import", args: "FILE…", usage: "keep the plans of YAML files; those that are there already are changed",
@@ -77,6 +84,42 @@ func checkPlans(c *call) error {
 			}
 		}
 	})
+}
+
+// planAttributes prints what scripts use, for the author of a build plan.
+func planAttributes(c *call) error {
+	var scripts []personalize.PlanScript
+	var declared []attribute.Definition
+	for _, path := range c.Args().Slice() {
+		docs, err := readPlans(path)
+		if err != nil {
+			return err
+		}
+		for i := range docs {
+			switch docs[i].Kind {
+			case personalize.KindScript:
+				s := docs[i].PlanScript()
+				if err := s.Check(docs[i].Name); err != nil {
+					return err
+				}
+				scripts = append(scripts, s)
+			case personalize.KindBuild:
+				plan, err := docs[i].Build(func(name string) (string, error) { return name, nil })
+				if err != nil {
+					return err
+				}
+				declared = append(declared, plan.Attributes...)
+			}
+		}
+	}
+	out := struct {
+		Attributes []personalize.DocumentAttribute `yaml:"attributes" json:"attributes"`
+	}{personalize.Seed(scripts, declared)}
+	text, err := yaml.Marshal(out)
+	if err != nil {
+		return err
+	}
+	return c.print(out, func(w io.Writer) { fmt.Fprintf(w, "%s", text) })
 }
 
 // readPlans reads the documents of a file, or a script.

@@ -40,5 +40,10 @@ func TestPlanCheck(t *testing.T) {
 	require.Equal(t, exitUsage, h.run("plan", "check").code)
 	require.Equal(t, exitNotFound, h.run("plan", "check", "/no/such").code)
 	require.Contains(t, h.must("plan", "commands"), "vgrename")
+	require.Equal(t, "attributes: []\n", h.must("plan", "attributes", path), "the plan declares all that its script uses")
+	require.NoError(t, os.WriteFile(script, []byte("mount /dev/@Disk:sda3@ /\necho @NIC1.mac@ @NIC1.ipaddress@\n"), 0o600))
+	shown := h.must("plan", "attributes", script)
+	require.Contains(t, string(doc), "    "+strings.ReplaceAll(strings.TrimSuffix(shown, "\n"), "\n", "\n    ")+"\n", "as the documentation shows it")
+	require.Contains(t, h.must("plan", "attributes", script, "--json"), `"default": "sda3"`)
 	require.NoDirExists(t, h.data, "nothing was opened")
 }
