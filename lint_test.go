@@ -50,7 +50,7 @@ var arrows = map[string][]string{
 	"goldstream/api/rest":                  {"goldstream/api/v1", "goldstream/blockstore", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/lifecycle/task"},
 	"goldstream/api/oneview":               {"goldstream/api/imagestreamer", "goldstream/api/rest", "goldstream/lifecycle/model", "goldstream/lifecycle/rules", "goldstream/personalize/attribute"},
 	"goldstream/api/transcript":            {},
-	"goldstream/api/imagestreamer":         {"goldstream/api/rest", "goldstream/blockstore", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/personalize", "goldstream/personalize/attribute"},
+	"goldstream/api/imagestreamer":         {"goldstream/api/rest", "goldstream/api/v1", "goldstream/blockstore", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/personalize", "goldstream/personalize/attribute"},
 	"goldstream/cmd/goldstream":            {"goldstream/access", "goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/doctor", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/task", "goldstream/netboot", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/bundle", "goldstream/personalize/guestfish", "goldstream/personalize/inspect", "goldstream/personalize/sandbox", "goldstream/personalize/step"},
 	"goldstream/cmd/demo":                  {},
 	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},

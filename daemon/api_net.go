@@ -167,7 +167,7 @@ func (r *running) serveNet(b backend) {
 // access.With, so that the audit trail names the user.
 func (d *Daemon) netHandler(b *backend, accounts *access.Accounts) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", v1.NewHandler(b, v1.TokenGate{Accounts: accounts}, d.opts.Version, d.log))
+	mux.Handle("/", withRest(v1.NewHandler(b, v1.TokenGate{Accounts: accounts}, d.opts.Version, d.log), b.restHandler(netGate{accounts})))
 	return mux
 }
 

@@ -38,9 +38,10 @@ func (b *backend) CreateBundle(ctx context.Context, req v1.BundleRequest, reques
 	if _, err := b.bundle(ctx, req.Name); err == nil && requestID == "" {
 		return task.Info{}, &v1.Error{Code: v1.CodeExists, Message: "there is an artifact bundle " + quoted(req.Name) + " already", Advice: "Choose another name, or delete that one."}
 	}
+	uri := model.NewURI(model.ArtifactBundles)
 	return tasks.Submit(ctx, task.Request{
-		Kind: bundleCreateKind, Name: "make bundle " + req.Name, Owner: "api", Subject: "bundle " + req.Name, Key: requestID,
-		Input: createInput{req, model.NewURI(model.ArtifactBundles), time.Now().UTC()},
+		Kind: bundleCreateKind, Name: "make bundle " + req.Name, Owner: "api", Subject: "bundle " + req.Name, About: string(uri), Key: requestID,
+		Input: createInput{req, uri, time.Now().UTC()},
 	})
 }
 

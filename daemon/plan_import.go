@@ -279,13 +279,23 @@ func (im *planImport) deployment(meta model.Meta, d *personalize.Document) (*mod
 
 // image returns the resource of a golden image, made or brought up to date.
 func (im *planImport) image(info blockstore.ImageInfo) (model.URI, error) {
-	r := &model.GoldenImage{Meta: model.Meta{Name: info.Name}, Image: info.Name, ImageID: info.ID, Size: info.Size}
+	r := &model.GoldenImage{Meta: model.Meta{URI: model.ImageURI(info.ID), Name: info.Name}, Image: info.Name, ImageID: info.ID, Size: info.Size}
 	if old, err := im.tx.ByName(r.Kind(), r.Name); err == nil {
 		if was := old.(*model.GoldenImage); was.ImageID == info.ID {
 			return was.URI, nil // with all that a bundle said of it
 		}
 	}
-	_, err := im.put(r)
+	var renamed model.URI // it may be called otherwise than its disk
+	err := im.tx.Each(r.Kind(), func(res model.Resource) error {
+		if res.(*model.GoldenImage).ImageID == info.ID {
+			renamed = res.Head().URI
+		}
+		return nil
+	})
+	if err != nil || renamed != "" {
+		return renamed, err
+	}
+	_, err = im.put(r)
 	return r.URI, err
 }
 

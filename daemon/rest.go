@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 
 	"goldstream/api/imagestreamer"
@@ -13,6 +15,7 @@ import (
 	"goldstream/lifecycle/model"
 	"goldstream/lifecycle/rules"
 	"goldstream/lifecycle/store"
+	"goldstream/personalize/attribute"
 )
 
 // restBackend is the store as the APIs of old want it: by URIs, in the model's
@@ -170,7 +173,7 @@ func (ch *change) saveWantedProfile(in rest.Wanted, p *model.ServerProfile, old 
 		if err != nil {
 			return err
 		}
-		q.Profile.Deployment = &model.Deployment{Plan: d.Plan, Values: values}
+		q.Profile.Deployment = &model.Deployment{Plan: d.Plan, Values: withoutNICs(values)}
 	}
 	after := rules.Merge(before, q)
 	if before == nil {
@@ -180,6 +183,14 @@ func (ch *change) saveWantedProfile(in rest.Wanted, p *model.ServerProfile, old 
 		}
 	}
 	return ch.saveProfile(rules.Event{Kind: rules.Save, Force: in.Force}, before, &after)
+}
+
+// withoutNICs leaves NICs out that have no member: clients send back all attributes
+// of a plan as they were shown.
+func withoutNICs(values []model.Value) []model.Value {
+	return slices.DeleteFunc(values, func(v model.Value) bool {
+		return v.Type == attribute.NIC && v.Reveal() == "" && !strings.Contains(v.Name, ".")
+	})
 }
 
 // fillFromTemplate puts values of a template into a new profile that has the same
@@ -235,6 +246,9 @@ func (ch *change) savePlan(old, next model.Resource) error {
 			return err
 		}
 	case *model.DeploymentPlan:
+		if err := ch.recordedImage(next.Image); err != nil {
+			return err
+		}
 		if err := im.checkDeployment(next); err != nil {
 			return err
 		}
@@ -257,6 +271,27 @@ func (ch *change) savePlan(old, next model.Resource) error {
 	return im.retype()
 }
 
+// recordedImage gives an image that was imported otherwise the record that a plan
+// is about to refer to: its URI has the ID of the block store.
+func (ch *change) recordedImage(u model.URI) error {
+	if u == "" {
+		return nil
+	}
+	if has, err := ch.tx.Has(u); err != nil || has {
+		return err
+	}
+	all, err := ch.b.Images(context.Background()) // in memory
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.ID == u.ID() {
+			return ch.tx.Create(&model.GoldenImage{Meta: model.Meta{URI: u, Name: i.Name}, Image: i.Name, ImageID: i.ID, Size: i.Size})
+		}
+	}
+	return rest.Bad("goldenImageURI is %s, which does not exist", u)
+}
+
 // checkDeployment checks a deployment plan against its build plan.
 func (im *planImport) checkDeployment(p *model.DeploymentPlan) error {
 	if p.BuildPlan == "" {
@@ -277,37 +312,49 @@ func (im *planImport) checkDeployment(p *model.DeploymentPlan) error {
 }
 
 // Delete deletes a resource.
-func (b restBackend) Delete(ctx context.Context, how rest.How, u model.URI) (rest.Done, error) {
-	var res model.Resource
-	err := b.view(ctx, func(r *store.Reader) (err error) {
-		res, err = r.Get(u)
-		return err
-	})
-	if err != nil {
-		return rest.Done{}, err
-	}
+func (b restBackend) Delete(ctx context.Context, how rest.How, res model.Resource) (rest.Done, error) {
+	u := res.Head().URI
 	w := wishOf(how, "delete", res)
 	w.request = string(u)
-	w.do = func(ch *change) error {
-		old, err := ch.tx.Get(u)
-		if err != nil {
-			return err
-		}
-		if err := fresh(old, w.how.ETag); err != nil {
-			return err
-		}
-		if p, ok := old.(*model.ServerProfile); ok {
-			return ch.removeProfile(p)
-		}
-		if isDefault(old) {
-			return rest.Bad("%s cannot be deleted: servers for which nothing else is named belong there", u)
-		}
-		if err := ch.deleted(old); err != nil {
-			return err
-		}
-		ch.res = nil // of profiles that it concerned
-		return ch.tx.Delete(u, old.Head().ETag)
-	}
+	w.do = func(ch *change) error { return ch.deleteWanted(u, w.how) }
 	out, err := b.carryOutTraced(ctx, w, trace{about: u, always: how.Task})
+	if err == nil && !how.DryRun {
+		err = b.deleteContent(ctx, res)
+	}
 	return doneOf(u, out), err
+}
+
+// deleteWanted deletes a resource that nothing refers to. An image may be there
+// without one.
+func (ch *change) deleteWanted(u model.URI, how v1.Change) error {
+	old, err := ch.existing(u, how.ETag)
+	if err != nil || old == nil && u.Kind() == model.GoldenImages {
+		return err
+	}
+	if old == nil {
+		return rest.Missing(string(u))
+	}
+	if p, ok := old.(*model.ServerProfile); ok {
+		return ch.removeProfile(p)
+	}
+	if isDefault(old) {
+		return rest.Bad("%s cannot be deleted: servers for which nothing else is named belong there", u)
+	}
+	if err := ch.deleted(old); err != nil {
+		return err
+	}
+	ch.res = nil // of profiles that it concerned
+	return ch.tx.Delete(u, old.Head().ETag)
+}
+
+// deleteContent deletes what a resource stood for, once it is gone itself: what a
+// kill leaves of that is found at the next start, or still listed.
+func (b restBackend) deleteContent(ctx context.Context, res model.Resource) error {
+	switch res := res.(type) {
+	case *model.GoldenImage:
+		return b.removeImage(ctx, res)
+	case *model.ArtifactBundle:
+		return os.Remove(b.d.bundlePath(res.URI))
+	}
+	return nil
 }

@@ -15,5 +15,11 @@ import "goldstream/api/rest"
 
 // Tree is all of it.
 func Tree() rest.Tree {
-	return rest.Tree{Resources: []*rest.Resource{planScripts(), buildPlans(), deploymentPlans()}}
+	t := rest.Tree{Resources: []*rest.Resource{
+		planScripts(), buildPlans(), deploymentPlans(), goldenImages(), osVolumes(), deployedTargets(), artifactBundles(),
+	}}
+	for _, routes := range [][]rest.Route{imageRoutes(), volumeRoutes(), bundleRoutes(), groupRoutes()} {
+		t.Routes = append(t.Routes, routes...)
+	}
+	return t
 }

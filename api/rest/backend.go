@@ -3,9 +3,11 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
+	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/lifecycle/model"
 	"goldstream/lifecycle/store"
@@ -20,7 +22,7 @@ type Backend interface {
 	// perhaps several times, and says what it shall be. It has the URI of what it
 	// replaces, or none.
 	Save(ctx context.Context, how How, made func(*store.Reader) (Wanted, error)) (Done, error)
-	Delete(ctx context.Context, how How, uri model.URI) (Done, error)
+	Delete(ctx context.Context, how How, res model.Resource) (Done, error)
 
 	Tasks(ctx context.Context) ([]task.Info, error)
 	Task(ctx context.Context, id string, behind uint64) (task.Info, error)
@@ -28,6 +30,19 @@ type Backend interface {
 	CancelTask(ctx context.Context, id string) (task.Info, error)
 
 	Images(ctx context.Context) ([]blockstore.ImageInfo, error)
+	Volume(ctx context.Context, name string) (blockstore.VolumeInfo, error)
+	OpenImage(ctx context.Context, name string) (v1.Disk, error)
+	// AddImage imports the disk image that r yields. name is what it is called if
+	// nothing else is said; head is asked once r has ended.
+	AddImage(ctx context.Context, how How, name string, r io.Reader, head func() (model.Meta, error)) (Done, error)
+	// CaptureVolume makes a golden image of a volume, by a build plan or as it is.
+	CaptureVolume(ctx context.Context, how How, volume *model.OSVolume, plan *model.BuildPlan, head model.Meta) (Done, error)
+
+	// Bundles are named by their URIs.
+	AddBundle(ctx context.Context, name string, r io.Reader, size int64) (v1.BundleInfo, error)
+	OpenBundle(ctx context.Context, uri string) (v1.BundleInfo, io.ReadSeekCloser, error)
+	ImportBundle(ctx context.Context, uri string, on v1.Conflict, requestID string) (task.Info, error)
+	CreateBundle(ctx context.Context, req v1.BundleRequest, requestID string) (task.Info, error)
 }
 
 // How says how something is to be changed.
@@ -65,9 +80,10 @@ type Done struct {
 // Gate knows who may come in.
 type Gate interface {
 	// Login opens a session. Error: ErrLogin.
-	Login(ctx context.Context, c Credentials) (token string, err error)
-	// Admit tells who sends a request, or refuses it: ErrSession, ErrForbidden.
-	Admit(r *http.Request, token string) (who string, err error)
+	Login(r *http.Request, c Credentials) (token string, err error)
+	// Admit tells who sends a request, or refuses it: ErrSession, ErrForbidden. The
+	// context is that of the request, and knows them too.
+	Admit(r *http.Request, token string) (ctx context.Context, who string, err error)
 	// The rest is of sessions: ErrSession where there is none.
 
 	Logout(ctx context.Context, token string) error

@@ -16,7 +16,8 @@ import (
 
 // Limits of requests.
 const (
-	maxBody      = 8 << 20 // bytes of JSON: a script of 1 MiB may take six times that
+	maxBody      = 8 << 20  // bytes of JSON: a script of 1 MiB may take six times that
+	openBody     = 64 << 10 // of whoever is not known yet
 	bodyTimeout  = 30 * time.Second
 	writeTimeout = time.Minute // to take one piece of an answer
 	// taskPatience is how long an answer waits for its task: clients that find it
@@ -32,6 +33,7 @@ type Call struct {
 	Gate    Gate
 	Version int // of the API, as the client says
 	Who     string
+	limit   int64 // bytes of a body
 }
 
 // Route is a method and a path, as http.ServeMux reads them, and what is done.
@@ -68,6 +70,9 @@ func (c *Call) how() (How, error) {
 	return c.how0(), nil
 }
 
+// How is what a request says of how to change something.
+func (c *Call) How() (How, error) { return c.how() }
+
 // change reads a body, and how something is to become it. An eTag in the body
 // counts where there is no If-Match.
 func (c *Call) change() (*Fields, How, error) {
@@ -90,10 +95,10 @@ func (c *Call) Body() ([]byte, error) {
 	rc := http.NewResponseController(c.W)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	defer rc.SetReadDeadline(time.Time{}) // the server reads on, to notice that the client went away
-	b, err := io.ReadAll(http.MaxBytesReader(c.W, c.Request.Body, maxBody))
+	b, err := io.ReadAll(http.MaxBytesReader(c.W, c.Request.Body, c.limit))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, &Problem{http.StatusRequestEntityTooLarge, "TOO_LARGE", fmt.Sprintf("the body has more than %d MiB", maxBody>>20), []string{"Send less at once."}}
+		return nil, &Problem{http.StatusRequestEntityTooLarge, "TOO_LARGE", fmt.Sprintf("the body has more than %d KiB", c.limit>>10), []string{"Send less at once."}}
 	}
 	return b, err
 }

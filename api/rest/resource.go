@@ -42,6 +42,8 @@ type Resource struct {
 	Take func(v *View, f *Fields, meta model.Meta, old model.Resource) (Wanted, error)
 	// Told are fields that Show fills in and clients send back.
 	Told []string
+	// Hidden tells of what is not shown. May be nil.
+	Hidden func(model.Resource) bool
 	// Others lists what is there beside the resources of the store. May be nil.
 	Others func(v *View) ([]model.Resource, error)
 
@@ -150,6 +152,9 @@ func (res *Resource) list(c *Call) error {
 	var all []Object
 	err := c.view(func(v *View) error {
 		each := func(r model.Resource) error {
+			if res.Hidden != nil && res.Hidden(r) {
+				return nil
+			}
 			o, err := res.Object(v, r)
 			all = append(all, o)
 			return err
@@ -178,6 +183,9 @@ func (res *Resource) Find(v *View) (model.Resource, error) {
 		return nil, Missing(string(u))
 	}
 	r, err := v.Get(u)
+	if err == nil && res.Hidden != nil && res.Hidden(r) {
+		return nil, Missing(string(u))
+	}
 	if err == nil || res.Others == nil {
 		return r, err
 	}
@@ -250,6 +258,9 @@ func (res *Resource) create(c *Call) error {
 	return res.answer(c, res.Create, http.StatusCreated, done)
 }
 
+// Put replaces a resource.
+func (res *Resource) Put(c *Call) error { return res.replace(c) }
+
 func (res *Resource) replace(c *Call) error {
 	f, how, err := c.change()
 	if err != nil {
@@ -293,12 +304,9 @@ func (res *Resource) Edit(c *Call, edit func(*View, model.Resource) error) error
 }
 
 func (res *Resource) remove(c *Call) error {
-	var u model.URI
-	err := c.view(func(v *View) error {
-		r, err := res.Find(v)
-		if err == nil {
-			u = r.Head().URI
-		}
+	var old model.Resource
+	err := c.view(func(v *View) (err error) {
+		old, err = res.Find(v)
 		return err
 	})
 	if err != nil {
@@ -309,7 +317,7 @@ func (res *Resource) remove(c *Call) error {
 		return err
 	}
 	how.Task = res.Delete == AsTask
-	done, err := c.Backend.Delete(c.Context(), how, u)
+	done, err := c.Backend.Delete(c.Context(), how, old)
 	if err != nil {
 		return err
 	}

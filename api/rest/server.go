@@ -55,7 +55,7 @@ func NewHandler(o Options, trees ...Tree) http.Handler {
 func (o Options) serve(do func(*Call) error, guarded bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		c := &Call{Request: r, W: w, Backend: o.Backend, Gate: o.Gate, Version: newest}
+		c := &Call{Request: r, W: w, Backend: o.Backend, Gate: o.Gate, Version: newest, limit: openBody}
 		err := c.admit(guarded)
 		if err == nil {
 			err = do(c)
@@ -76,8 +76,12 @@ func (c *Call) admit(guarded bool) (err error) {
 			return Bad("X-API-Version %.32q is no version: use %d to %d", s, oldest, newest)
 		}
 	}
-	if guarded {
-		c.Who, err = c.Gate.Admit(c.Request, c.Header.Get("Auth"))
+	if !guarded {
+		return nil
+	}
+	ctx, who, err := c.Gate.Admit(c.Request, c.Header.Get("Auth"))
+	if err == nil {
+		c.Request, c.Who, c.limit = c.WithContext(ctx), who, maxBody
 	}
 	return err
 }
@@ -85,6 +89,10 @@ func (c *Call) admit(guarded bool) (err error) {
 // drain reads what a refused request still sends, up to a bound, so that its
 // client finds the error and not a broken connection.
 func (c *Call) drain() {
+	if c.limit < maxBody { // nobody knows who sends it
+		c.W.Header().Set("Connection", "close")
+		return
+	}
 	if c.Request.Body == nil || c.Header.Get("Expect") != "" {
 		return
 	}

@@ -17,7 +17,7 @@ func login(c *Call) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	token, err := c.Gate.Login(c.Context(), cr)
+	token, err := c.Gate.Login(c.Request, cr)
 	if err != nil {
 		return err
 	}

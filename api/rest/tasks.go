@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -10,6 +11,9 @@ import (
 )
 
 const taskPath = "/rest/tasks/"
+
+// TaskID is the ID in the URI of a task.
+func TaskID(uri string) string { return strings.TrimPrefix(uri, taskPath) }
 
 func taskRoutes() []Route {
 	return []Route{
@@ -113,10 +117,23 @@ func taskName(i task.Info) string {
 // taskAbout is the resource that the task works on.
 func taskAbout(v *View, i task.Info) any {
 	u := model.URI(i.About)
+	if u == "" {
+		u = captured(i)
+	}
 	if u.Kind() == "" {
 		return nil
 	}
 	return Object{"resourceUri": string(u), "resourceName": v.Name(u), "resourceCategory": string(u.Kind()), "associationType": "MANAGED_BY"}
+}
+
+// captured is the image that a capture has made, which has no record of its own.
+func captured(i task.Info) model.URI {
+	b, err := json.Marshal(i.Result)
+	var made struct{ ID string }
+	if i.Kind != "capture" || err != nil || json.Unmarshal(b, &made) != nil || made.ID == "" {
+		return ""
+	}
+	return model.ImageURI(made.ID)
 }
 
 func taskState(i task.Info) string {

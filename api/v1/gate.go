@@ -21,7 +21,12 @@ type Gate interface {
 type localGate struct{}
 
 func (localGate) Identify(r *http.Request) (access.Identity, error) {
-	return access.Identity{Name: localName(r.Context()), Role: access.Infrastructure, Local: true}, nil
+	return LocalIdentity(r.Context()), nil
+}
+
+// LocalIdentity is who makes a request on the Unix socket.
+func LocalIdentity(ctx context.Context) access.Identity {
+	return access.Identity{Name: localName(ctx), Role: access.Infrastructure, Local: true}
 }
 
 // localName is what the kernel says of the peer.

@@ -61,6 +61,10 @@ func URIOf(k Kind, id string) URI {
 // hardware types, enclosures, enclosure groups and logical enclosures have one.
 func DefaultURI(k Kind) URI { return uri(k, defaultID) }
 
+// ImageURI names an image of the block store, by its ID there, that has no record
+// or gets one.
+func ImageURI(id string) URI { return uri(GoldenImages, id) }
+
 func uri(k Kind, id string) URI { return URI(uriPrefix + string(k) + "/" + id) }
 
 // Kind returns the collection that the URI is in, or "" if it has no such form.
