@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -28,6 +29,9 @@ type change struct {
 	tx   *store.Tx
 	key  []byte // of digests
 	task string // "" in a trial
+	// subject is what a task is of: no two work on it at once. It goes by URI, for a
+	// resource has a name and a URI, and may get another name.
+	subject string
 	// tasks is the engine: who asks for it in an update waits for the end of the
 	// daemon, which waits for the update.
 	tasks *task.Engine[*store.Tx]
@@ -58,7 +62,6 @@ const changeTries = 20
 type wish struct {
 	how     v1.Change
 	name    string // for people: "change profile web-1"
-	subject string // of the task
 	request any    // what a request key stands for
 	do      operation
 }
@@ -130,7 +133,7 @@ func (b *backend) carryOutTraced(ctx context.Context, w wish, t trace) (v1.Outco
 		} else {
 			var i task.Info
 			i, err = tasks.SubmitWith(ctx, task.Request{
-				Kind: changeKindName, Name: trial.title(w.name), Owner: "api", Subject: w.subject, About: string(trial.about(t)), Key: w.how.RequestID, Digest: digest, Input: trial.work,
+				Kind: changeKindName, Name: trial.title(w.name), Owner: "api", Subject: cmp.Or(trial.subject, string(trial.about(t))), About: string(trial.about(t)), Key: w.how.RequestID, Digest: digest, Input: trial.work,
 			}, again)
 			out.Task = &i
 			b.d.opts.failpoint("submitted")

@@ -91,6 +91,7 @@ func (ch *change) caseOf(e rules.Event, before, after *model.ServerProfile, v *m
 // saveProfile decides on a profile that is made or changed, and keeps it. before
 // is nil for a new one.
 func (ch *change) saveProfile(e rules.Event, before, after *model.ServerProfile) error {
+	ch.subject = string(after.URI)
 	if err := ch.settle(after); err != nil {
 		return err
 	}
@@ -290,6 +291,7 @@ func (ch *change) prepareVolume(c rules.Case, p *model.ServerProfile) error {
 
 // removeProfile deletes a profile, once its volume is retired.
 func (ch *change) removeProfile(p *model.ServerProfile) error {
+	ch.subject = string(p.URI)
 	if ch.busy(p) {
 		return busyError(p)
 	}

@@ -19,7 +19,6 @@ const (
 	// defaultGrace is how long a deleted volume can be restored.
 	defaultGrace = 24 * time.Hour
 	taskPrefix   = "/rest/tasks/"
-	swapped      = "swapped" // data of a task behind which there is no way back
 )
 
 func taskURI(id string) model.URI { return model.URI(taskPrefix + id) }
@@ -101,7 +100,7 @@ type (
 // changeKind does to volumes what the rules said. Up to the swap all is undone
 // when something fails, and the profile keeps its old volume; after it nothing
 // is: what cannot be done then is left to the next start.
-func (d *Daemon) changeKind() task.Kind[*store.Tx] {
+func (d *Daemon) changeKind(s *store.Store) task.Kind[*store.Tx] {
 	steps := []task.Step[*store.Tx]{{Name: string(rules.Intent), Do: withWork(d.begin), Undo: withWork(d.giveUp)}}
 	for _, s := range d.deployKind().Steps {
 		steps = append(steps, task.Step[*store.Tx]{Name: s.Name, Weight: s.Weight, Do: d.building(s.Do), Undo: undoing(d.building(s.Undo))})
@@ -110,7 +109,7 @@ func (d *Daemon) changeKind() task.Kind[*store.Tx] {
 		task.Step[*store.Tx]{Name: string(rules.Fence), Do: withWork(d.fenceOld), Undo: undoing(withWork(d.unfenceOld))},
 		task.Step[*store.Tx]{Name: string(rules.Swap), Do: withWork(d.swap), NoReturn: true},
 		task.Step[*store.Tx]{Name: string(rules.Retire), Do: withWork(d.retireOld)},
-		task.Step[*store.Tx]{Name: string(rules.OpenToUser), Do: withWork(d.openNew)},
+		task.Step[*store.Tx]{Name: string(rules.OpenToUser), Do: withWork(d.opening(s).openNew)},
 	)
 	for i, s := range steps {
 		steps[i].Do, steps[i].Undo = d.pointed(s.Name, s.Do), d.pointed("undo "+s.Name, s.Undo)
@@ -163,9 +162,8 @@ func undoing(f stepFunc) stepFunc {
 		return nil
 	}
 	return func(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
-		var done bool
-		if _, err := r.Get(swapped, &done); err != nil || done {
-			return nil, err
+		if hasSwapped(r) {
+			return nil, nil
 		}
 		return f(ctx, r)
 	}
@@ -220,7 +218,7 @@ func editVolume(tx *store.Tx, uri model.URI, edit func(*model.OSVolume)) error {
 }
 
 // swap is the commit after which profiles have their new volumes.
-func (d *Daemon) swap(ctx context.Context, r *task.Run, w *work) (task.Commit[*store.Tx], error) {
+func (d *Daemon) swap(ctx context.Context, _ *task.Run, w *work) (task.Commit[*store.Tx], error) {
 	var made blockstore.VolumeInfo
 	if w.builds() {
 		var err error
@@ -228,9 +226,6 @@ func (d *Daemon) swap(ctx context.Context, r *task.Run, w *work) (task.Commit[*s
 			return nil, err
 		}
 		d.exports.close(w.deployInput.Name, true) // until its server gets it
-	}
-	if err := r.Put(swapped, true); err != nil {
-		return nil, err
 	}
 	now, grace := time.Now().UTC(), d.grace()
 	return func(tx *store.Tx) error {
@@ -269,8 +264,7 @@ func swapOne(tx *store.Tx, w *work, m *move, made blockstore.VolumeInfo, now, un
 	if m.Gone {
 		return tx.Delete(p.URI, p.ETag)
 	}
-	p.Owed, p.Task = m.Owed, ""
-	p.State = restState(p)
+	p.Owed = m.Owed // the task goes on: nobody changes the profile before it has ended
 	return tx.Save(p)
 }
 
@@ -293,7 +287,8 @@ func (d *Daemon) retireOld(ctx context.Context, r *task.Run, w *work) (task.Comm
 // retire takes a volume out of the block store's names. One that is gone is, also
 // where another has its name by now.
 func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep time.Duration) error {
-	if info, err := d.store.Volume(ctx, name); err == nil && !sameVolume(id, info) {
+	info, err := d.store.Volume(ctx, name)
+	if err == nil && !sameVolume(id, info) {
 		d.exports.close(name, false) // to whom the name is now
 		return nil
 	}
@@ -302,7 +297,7 @@ func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep ti
 		return err
 	}
 	defer lift()
-	err = d.store.RetireVolumeOf(ctx, name, id, keep, requestID)
+	err = d.store.RetireVolumeOf(ctx, name, info.ID, keep, requestID)
 	if err == nil || errors.Is(err, blockstore.ErrNotFound) {
 		d.exports.close(name, false) // nothing of that name is left
 		return nil
@@ -310,47 +305,5 @@ func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep ti
 	return err
 }
 
-// openNew opens exports to the servers of the profiles, each with a token.
-func (d *Daemon) openNew(ctx context.Context, r *task.Run, w *work) (task.Commit[*store.Tx], error) {
-	tokens := map[model.URI]string{}
-	for _, m := range w.Moves {
-		uri, name := m.Old, m.OldName
-		switch {
-		case m.getsVolume():
-			uri, name = w.New.URI, w.deployInput.Name
-		case !m.opensOld():
-			continue
-		}
-		secret, err := d.newToken(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		tokens[uri] = secret
-		d.exports.close(name, false)
-		r.Logf("export of volume %s opened", name)
-	}
-	return func(tx *store.Tx) error {
-		for uri, secret := range tokens {
-			err := editVolume(tx, uri, func(v *model.OSVolume) {
-				v.Token, v.Closed = model.NewValue("token", model.Password, secret), false
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil
-}
-
-// newToken makes the one token by which a volume is opened from the network.
-func (d *Daemon) newToken(ctx context.Context, volume string) (string, error) {
-	v, err := d.store.Volume(ctx, volume)
-	if err != nil {
-		return "", err
-	}
-	if err := d.tokens.removeOf(func(t token) bool { return t.VolumeID == v.ID }); err != nil {
-		return "", err
-	}
-	secret, _, err := d.tokens.create(token{Volume: v.Name, VolumeID: v.ID, Created: time.Now().UTC()})
-	return secret, err
-}
+// hasSwapped tells that there is no way back: profiles have their new volumes.
+func hasSwapped(r *task.Run) bool { return r.Done(string(rules.Swap)) }

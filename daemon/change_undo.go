@@ -13,10 +13,7 @@ import (
 // server that is not the profile's any more loses the volume all the same.
 func (d *Daemon) giveUp(ctx context.Context, r *task.Run, w *work) (task.Commit[*store.Tx], error) {
 	id := r.ID()
-	var done bool
-	if _, err := r.Get(swapped, &done); err != nil {
-		return nil, err
-	}
+	done := hasSwapped(r)
 	for _, m := range w.Moves {
 		if done || !m.Stays {
 			continue

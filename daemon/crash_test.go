@@ -80,6 +80,10 @@ func TestCrashChild(t *testing.T) {
 func openWard(t *testing.T, dir string, failpoint func(string)) *ward {
 	d, err := Open(dir, Options{failpoint: failpoint})
 	require.NoError(t, err)
+	return openedWard(t, d)
+}
+
+func openedWard(t *testing.T, d *Daemon) *ward {
 	e := d.Embed()
 	t.Cleanup(func() {
 		require.NoError(t, e.Close())
@@ -139,9 +143,10 @@ func TestChangeCrash(t *testing.T) {
 
 var crashAll = flag.Bool("crash.all", false, "kill each change at each failpoint")
 
-// crashOnce tells whether the change gets to the point.
-func crashOnce(t *testing.T, site crashSite, name, point string) bool {
-	dir := filepath.Join(t.TempDir(), "data")
+// crashed has a process make a change and die at a point; it tells whether that was
+// reached, and where the data is.
+func crashed(t *testing.T, site crashSite, name, point string) (dir string, died bool) {
+	dir = filepath.Join(t.TempDir(), "data")
 	copyData(t, site.dir, dir)
 	order, err := json.Marshal(crashOrder{dir, name, point})
 	require.NoError(t, err)
@@ -151,11 +156,19 @@ func crashOnce(t *testing.T, site crashSite, name, point string) bool {
 	child.Env = append(os.Environ(), crashEnv+"="+string(order))
 	out, err := child.CombinedOutput()
 	if err == nil {
-		return false
+		return dir, false
 	}
 	require.NoError(t, ctx.Err(), "the change never ends: %s", out)
 	require.Contains(t, err.Error(), "killed", string(out))
+	return dir, true
+}
 
+// crashOnce tells whether the change gets to the point.
+func crashOnce(t *testing.T, site crashSite, name, point string) bool {
+	dir, died := crashed(t, site, name, point)
+	if !died {
+		return false
+	}
 	w := openWard(t, dir, nil)
 	_, tasks, err := w.d.life(context.Background())
 	require.NoError(t, err)

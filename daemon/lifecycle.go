@@ -25,26 +25,39 @@ type lifecycle struct {
 
 // life returns the open store and the engine that runs its tasks.
 func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx], error) {
+	s, tasks, fresh, err := d.openTasks(ctx)
+	if fresh && err == nil {
+		if err := d.openLeft(context.WithoutCancel(ctx), s); err != nil {
+			d.log.Error("a volume that a profile's server may use stays closed: save the profile, or start again", "error", err)
+		}
+	}
+	return s, tasks, err
+}
+
+// openTasks is life, and tells whether it has opened the engine.
+func (d *Daemon) openTasks(ctx context.Context) (_ *store.Store, _ *task.Engine[*store.Tx], fresh bool, err error) {
 	l := &d.lifecycle
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := d.openStoreLocked(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	if l.tasks != nil {
-		return l.store, l.tasks, nil
+		return l.store, l.tasks, false, nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind(), d.bundleImportTask(), d.bundleCreateTask(), d.captureKind()}
-	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{Logger: d.log, Workers: deployments, Failpoint: d.opts.taskpoint})
+	kinds := []task.Kind[*store.Tx]{d.deployKind(), d.changeKind(l.store), d.bundleImportTask(), d.bundleCreateTask(), d.captureKind()}
+	engine, err := task.Open[*store.Tx](ctx, l.store, kinds, task.Options{
+		Logger: d.log, Workers: deployments, Failpoint: d.opts.taskpoint, Unfinished: d.shield(ctx),
+	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	l.tasks = engine
 	if err := d.settle(ctx, l.store, engine); err != nil {
 		d.log.Error("what an earlier run left of the lifecycle cannot be settled; tried again at the next start", "error", err)
 	}
-	return l.store, engine, nil
+	return l.store, engine, true, nil
 }
 
 // openStore opens the store without running its tasks.

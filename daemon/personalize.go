@@ -26,15 +26,19 @@ const leaseEnd = 2 * time.Minute
 type holds struct {
 	mu    sync.Mutex
 	lifts map[string]func() // by task
+	// shields are holds that their tasks do not know of yet.
+	shields map[string]bool
 }
 
 // hold bars the volume of a task. fresh tells that the task did not hold it yet.
 func (d *Daemon) hold(ctx context.Context, task, volume string) (fresh bool, err error) {
 	d.holds.mu.Lock()
 	_, held := d.holds.lifts[task]
+	fresh = d.holds.shields[task]
+	delete(d.holds.shields, task)
 	d.holds.mu.Unlock()
 	if held {
-		return false, nil
+		return fresh, nil
 	}
 	wait, cancel := context.WithTimeout(ctx, alonePatience)
 	defer cancel()
@@ -44,11 +48,25 @@ func (d *Daemon) hold(ctx context.Context, task, volume string) (fresh bool, err
 	}
 	d.holds.mu.Lock()
 	defer d.holds.mu.Unlock()
-	if d.holds.lifts == nil {
-		d.holds.lifts = map[string]func(){}
-	}
-	d.holds.lifts[task] = lift
+	d.holds.keepLocked(task, lift)
 	return true, nil
+}
+
+// shieldVolume holds the volume of a task that an earlier process has begun, before
+// the task runs: to it the hold is fresh.
+func (d *Daemon) shieldVolume(task, volume string) {
+	lift := d.exports.bar(volume)
+	d.holds.mu.Lock()
+	defer d.holds.mu.Unlock()
+	d.holds.keepLocked(task, lift)
+	d.holds.shields[task] = true
+}
+
+func (h *holds) keepLocked(task string, lift func()) {
+	if h.lifts == nil {
+		h.lifts, h.shields = map[string]func(){}, map[string]bool{}
+	}
+	h.lifts[task] = lift
 }
 
 func (d *Daemon) letGo(task string) {
@@ -57,14 +75,19 @@ func (d *Daemon) letGo(task string) {
 	if lift := d.holds.lifts[task]; lift != nil {
 		lift()
 		delete(d.holds.lifts, task)
+		delete(d.holds.shields, task)
 	}
 }
 
 // personalize runs the steps of the build plan on the volume.
 func (d *Daemon) personalize(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
 	var in deployInput
-	if err := r.Input(&in); err != nil || len(in.Program) == 0 {
+	if err := r.Input(&in); err != nil {
 		return nil, err
+	}
+	if len(in.Program) == 0 {
+		d.letGo(r.ID()) // at a start all volumes of tasks are held
+		return nil, nil
 	}
 	plan, err := d.openProgram(r, in.Name, in.Program)
 	if err != nil {

@@ -103,7 +103,7 @@ func retyped(r *store.Reader, plan model.URI, values []attribute.Value) ([]attri
 
 // createProfile makes a profile, and its volume if it is on a server.
 func (b *backend) createProfile(ctx context.Context, in *v1.Profile, how v1.Change) (v1.Outcome, error) {
-	return b.carryOut(ctx, wish{how, "create profile " + in.Name, "profile " + in.Name, in, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "create profile " + in.Name, in, func(ch *change) error {
 		full, values, err := fromTemplate(&ch.tx.Reader, in)
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func (b *backend) createProfile(ctx context.Context, in *v1.Profile, how v1.Chan
 
 // replaceProfile changes a profile to what a client sends.
 func (b *backend) replaceProfile(ctx context.Context, name string, in *v1.Profile, how v1.Change) (v1.Outcome, error) {
-	return b.carryOut(ctx, wish{how, "change profile " + name, "profile " + name, in, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "change profile " + name, in, func(ch *change) error {
 		before, err := ch.profile(name, how)
 		if err != nil {
 			return err
@@ -145,7 +145,7 @@ func (b *backend) replaceProfile(ctx context.Context, name string, in *v1.Profil
 
 // Redeploy has the volume of a profile made anew.
 func (b *backend) Redeploy(ctx context.Context, name string, how v1.Change) (v1.Outcome, error) {
-	return b.carryOut(ctx, wish{how, "redeploy profile " + name, "profile " + name, name, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "redeploy profile " + name, name, func(ch *change) error {
 		before, err := ch.profile(name, how)
 		if err != nil {
 			return err
@@ -156,7 +156,7 @@ func (b *backend) Redeploy(ctx context.Context, name string, how v1.Change) (v1.
 }
 
 func (b *backend) deleteProfile(ctx context.Context, name string, how v1.Change) (v1.Outcome, error) {
-	return b.carryOut(ctx, wish{how, "delete profile " + name, "profile " + name, name, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "delete profile " + name, name, func(ch *change) error {
 		p, err := ch.profile(name, how)
 		if err != nil {
 			return err

@@ -90,7 +90,7 @@ func (b *backend) CreateResource(ctx context.Context, in v1.Resource, how v1.Cha
 		return b.createProfile(ctx, p, how)
 	}
 	what := word(in.Collection()) + " " + in.Head().Name
-	return b.carryOut(ctx, wish{how, "create " + what, what, in, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "create " + what, in, func(ch *change) error {
 		res, err := understand(&ch.tx.Reader, in, nil)
 		if err != nil {
 			return err
@@ -107,11 +107,12 @@ func (b *backend) ReplaceResource(ctx context.Context, name string, in v1.Resour
 		return b.replaceProfile(ctx, name, p, how)
 	}
 	what := word(in.Collection()) + " " + name
-	return b.carryOut(ctx, wish{how, "change " + what, what, in, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "change " + what, in, func(ch *change) error {
 		old, err := present(ch.tx, in.Collection(), name, how)
 		if err != nil {
 			return err
 		}
+		ch.subject = string(old.Head().URI)
 		if in.Head().Name == "" {
 			in.Head().Name = old.Head().Name
 		}
@@ -139,11 +140,12 @@ func (b *backend) DeleteResource(ctx context.Context, c v1.Collection, name stri
 		return b.deleteProfile(ctx, name, how)
 	}
 	what := word(c) + " " + name
-	return b.carryOut(ctx, wish{how, "delete " + what, what, name, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "delete " + what, name, func(ch *change) error {
 		old, err := present(ch.tx, c, name, how)
 		if err != nil {
 			return err
 		}
+		ch.subject = string(old.Head().URI)
 		if isDefault(old) {
 			return attribute.Invalid("%s cannot be deleted: servers for which nothing else is named belong there", old.Head().URI)
 		}

@@ -51,7 +51,7 @@ func wishOf(how rest.How, verb string, res model.Resource) wish {
 	what := restWord(h.URI.Kind()) + " " + h.Name
 	return wish{
 		how:  v1.Change{ETag: how.ETag, RequestID: how.RequestID, DryRun: how.DryRun, Confirmed: how.Confirmed},
-		name: verb + " " + what, subject: what, request: res,
+		name: verb + " " + what, request: res,
 	}
 }
 

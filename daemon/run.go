@@ -90,10 +90,11 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 		d.log.Error("the store of profiles, plans and tasks cannot be opened", "error", err)
 	}
 	d.cells.makeAhead()
-	r.serve(sock)
+	// Before NBD is served, for volumes that tasks are at.
 	if _, _, err := d.life(ctx); err != nil && !d.opts.ReadOnly {
 		d.log.Error("plans and tasks cannot be used; disks are served all the same", "error", err)
 	}
+	r.serve(sock)
 	if !d.opts.ReadOnly {
 		d.cells.warm(probing)
 	}

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/lifecycle/model"
+	"goldstream/lifecycle/rules"
 	"goldstream/lifecycle/store"
 	"goldstream/lifecycle/task"
 )
@@ -88,6 +90,64 @@ func (d *Daemon) failAbandoned(ctx context.Context, s *store.Store, tasks *task.
 		}
 		return nil
 	})
+}
+
+// shield keeps everybody from the volumes that unfinished tasks make, before such a
+// task runs and before NBD is served.
+func (d *Daemon) shield(ctx context.Context) func(kind, id string) {
+	var made map[string]string // names, by owner
+	return func(kind, id string) {
+		if made == nil {
+			made = map[string]string{}
+			volumes, err := d.store.Volumes(ctx)
+			if err != nil {
+				d.log.Error("volumes that tasks make can be opened until these go on", "error", err)
+			}
+			for _, v := range volumes {
+				made[v.Owner] = v.Name
+			}
+		}
+		name, ok := made[ownerOfTasks+id]
+		switch {
+		case !ok:
+		case kind == changeKindName:
+			d.exports.close(name, true)
+		case kind == deployKindName:
+			d.shieldVolume(id, name)
+		}
+	}
+}
+
+// openLeft has volumes opened whose profiles are on a server, where the task that
+// should have done so failed behind its swap.
+func (d *Daemon) openLeft(ctx context.Context, s *store.Store) error {
+	var left []model.URI
+	err := s.View(ctx, func(r *store.Reader) error {
+		return r.Each(model.ServerProfiles, func(res model.Resource) error {
+			p := res.(*model.ServerProfile)
+			if p.State != model.StateError || len(p.Owed) > 0 || p.Hardware == "" || p.Volume == "" {
+				return nil
+			}
+			res, err := r.Get(p.Volume)
+			if err == nil && res.(*model.OSVolume).Closed {
+				left = append(left, p.URI)
+			}
+			return err
+		})
+	})
+	b := &backend{Store: d.store, d: d}
+	for _, uri := range left {
+		_, e := b.carryOut(ctx, wish{v1.Change{}, "open the volume of profile " + uri.ID(), nil, func(ch *change) error {
+			before, err := ch.profile(string(uri), v1.Change{})
+			if err != nil {
+				return err
+			}
+			after := *before
+			return ch.saveProfile(rules.Event{Kind: rules.Save}, before, &after)
+		}})
+		err = errors.Join(err, e)
+	}
+	return err
 }
 
 // retireLeft retires volumes that could not be when they were replaced, and

@@ -80,7 +80,7 @@ func fromTemplate(r *store.Reader, in *v1.Profile) (*v1.Profile, []model.Value, 
 
 // Comply makes a profile what its template says.
 func (b *backend) Comply(ctx context.Context, name string, how v1.Change) (v1.Outcome, error) {
-	return b.carryOut(ctx, wish{how, "comply profile " + name, "profile " + name, name, func(ch *change) error {
+	return b.carryOut(ctx, wish{how, "comply profile " + name, name, func(ch *change) error {
 		before, err := ch.profile(name, how)
 		if err != nil {
 			return err

@@ -30,6 +30,7 @@ import (
 //	volumeId  the volume; another one of the same name is not opened
 //	readOnly  whether it opens for reading only
 //	allow     address ranges that may use it; none means all
+//	profile   whether it is that of a server profile
 //	boot      whether it is a boot record's, and of no use without one
 //	created   when it was made
 //
@@ -42,6 +43,7 @@ type token struct {
 	VolumeID string         `json:"volumeId"`
 	ReadOnly bool           `json:"readOnly,omitempty"`
 	Allow    []netip.Prefix `json:"allow,omitempty"`
+	Profile  bool           `json:"profile,omitempty"`
 	Boot     bool           `json:"boot,omitempty"`
 	Created  time.Time      `json:"created"`
 }

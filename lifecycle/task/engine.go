@@ -30,6 +30,9 @@ type Options struct {
 	Clock     Clock        // default: the machine's
 	Logger    *slog.Logger // default: none
 
+	// Unfinished is called by Open, before any step runs, for each task that goes on.
+	Unfinished func(kind, id string)
+
 	// Failpoint is called at each place where a kill is worth a test.
 	Failpoint func(name string)
 }
@@ -55,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Unfinished == nil {
+		o.Unfinished = func(_, _ string) {}
 	}
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}
@@ -121,6 +127,11 @@ func Open[Tx any](ctx context.Context, journal Journal[Tx], kinds []Kind[Tx], o 
 	}
 	e.alive = context.WithoutCancel(ctx)
 	e.base, e.stop = context.WithCancelCause(e.alive)
+	for _, t := range e.mu.tasks { // nobody else has the engine yet
+		if !t.rec.State.Finished() {
+			e.o.Unfinished(t.rec.Kind, t.rec.ID)
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, t := range e.inOrder() {

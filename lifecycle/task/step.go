@@ -76,6 +76,16 @@ func (r *Run) Get(name string, v any) (bool, error) {
 	return true, json.Unmarshal(b, v)
 }
 
+// Done tells whether a step of the task is done, and was not undone.
+func (r *Run) Done(step string) (done bool) {
+	r.e.with(func() {
+		for _, s := range r.t.rec.Steps {
+			done = done || s.Name == step && s.Done
+		}
+	})
+	return done
+}
+
 // Result is what the task shows when it is completed.
 func (r *Run) Result(v any) error {
 	b, err := json.Marshal(v)
