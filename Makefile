@@ -16,7 +16,7 @@ SYSUSERSDIR = $(if $(filter /usr,$(PREFIX)),/usr/lib/sysusers.d,/etc/sysusers.d)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-fast test-crash-long test-mutants test-models test-power cover test-e2e test-netboot-matrix test-sandbox bench bench-nbd bench-blockstore lint fuzz install uninstall deps check-go clean help
+.PHONY: build demo demo-lifecycle test test-fast test-crash-long test-lifecycle test-mutants test-models test-power cover test-e2e test-netboot-matrix test-sandbox bench bench-nbd bench-blockstore bench-lifecycle lint fuzz install uninstall deps check-go clean help
 
 build: check-go ## build bin/goldstream, one static binary, and its helper for initramfs images
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/goldstream ./cmd/goldstream
@@ -24,6 +24,9 @@ build: check-go ## build bin/goldstream, one static binary, and its helper for i
 
 demo: deps build ## boot a clone of a real Debian image from the network, from nothing, with times
 	$(GO) run ./cmd/demo
+
+demo-lifecycle: deps build ## what becomes of OS volumes when servers and enclosures change, on real volumes; seconds
+	$(GO) run ./cmd/demo -only lifecycle
 
 # The race detector makes the model test of the block store ten times slower, so
 # that one is shortened under it and runs in full without. The jail's tests look
@@ -60,6 +63,10 @@ test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, d
 test-crash-long: check-go ## 10,000 seeds of the block store's crash test in each mode; 1 hour
 	$(GO) test -run TestCrash -crash.seeds 10000 -timeout 4h -v ./blockstore
 
+test-lifecycle: check-go ## 300 random histories of servers, profiles and enclosures, each ordered pair of events, and a kill at each step of each change; 10 minutes
+	$(GO) test -count=1 -timeout 30m ./daemon -run 'TestHistories|TestPairs' -history.seeds 300 -history.pairs
+	$(GO) test -count=1 -timeout 30m ./daemon -run TestChangeCrash -crash.all
+
 test-mutants: check-go ## stores and disks that break a promise: each is caught by the crash test within 1,000 seeds
 	$(GO) test -count=1 -run 'TestMutants$$' -timeout 30m -v ./blockstore
 
@@ -82,6 +89,9 @@ bench-blockstore: check-go ## measure what the block store has to reach; SHORT=1
 
 bench-nbd: deps build ## measure NBD beside nbdkit and qemu-nbd, and 1,000 boots at once, 12 minutes; SHORT=1, JSON=FILE
 	$(GO) run ./bench -only nbd,storm $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
+
+bench-lifecycle: deps build ## 1,000 server profiles: deployed, listed, and after a restart; SHORT=1, JSON=FILE
+	$(GO) run ./bench -only lifecycle $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
 
 lint: check-go ## gofmt, go vet, staticcheck, architecture
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi

@@ -53,7 +53,7 @@ var arrows = map[string][]string{
 	"goldstream/api/imagestreamer":         {"goldstream/api/rest", "goldstream/api/v1", "goldstream/blockstore", "goldstream/lifecycle/model", "goldstream/lifecycle/store", "goldstream/lifecycle/task", "goldstream/personalize", "goldstream/personalize/attribute"},
 	"goldstream/cmd/goldstream":            {"goldstream/access", "goldstream/api/v1", "goldstream/attach", "goldstream/blockstore", "goldstream/daemon", "goldstream/doctor", "goldstream/fuse", "goldstream/jail", "goldstream/lifecycle/task", "goldstream/netboot", "goldstream/personalize", "goldstream/personalize/attribute", "goldstream/personalize/bundle", "goldstream/personalize/guestfish", "goldstream/personalize/inspect", "goldstream/personalize/sandbox", "goldstream/personalize/step"},
 	"goldstream/cmd/demo":                  {},
-	"goldstream/bench":                     {"goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},
+	"goldstream/bench":                     {"goldstream/api/v1", "goldstream/blockstore", "goldstream/blockstore/source", "goldstream/nbd"},
 }
 
 // chosen are the modules that the program may need; a new one is a decision.

@@ -64,11 +64,11 @@ func benchmark(ctx context.Context) error {
 	if err := r.prepare(ctx, *only != "blockstore"); err != nil {
 		return err
 	}
-	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "start": r.starting, "nbd": r.nbd, "fuse": r.fuse, "storm": r.storm, "blockstore": r.bars}
+	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "start": r.starting, "nbd": r.nbd, "fuse": r.fuse, "storm": r.storm, "blockstore": r.bars, "lifecycle": r.lifecycle}
 	for _, name := range strings.Split(*only, ",") {
 		suite, ok := suites[name]
 		if !ok {
-			return fmt.Errorf("there is no benchmark %q: choose from clone, import, start, nbd, fuse, storm, blockstore", name)
+			return fmt.Errorf("there is no benchmark %q: choose from clone, import, start, nbd, fuse, storm, blockstore, lifecycle", name)
 		}
 		if err := suite(ctx); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

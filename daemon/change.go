@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"goldstream/api/v1"
 	"goldstream/blockstore"
@@ -239,6 +240,34 @@ func (ch *change) ask(confirmed bool) error {
 		}
 	}
 	return nil
+}
+
+var uriForm = regexp.MustCompile(`/rest/[a-z-]+/[A-Za-z0-9][A-Za-z0-9._-]*`)
+
+// named has people read names where the rules say URIs.
+func (ch *change) named(reasons []string) []string {
+	t := newTeller(&ch.tx.Reader)
+	list := make([]string, len(reasons))
+	for i, text := range reasons {
+		list[i] = uriForm.ReplaceAllStringFunc(text, func(uri string) string {
+			if name, err := t.name(model.URI(uri)); err == nil {
+				return name
+			}
+			return uri
+		})
+	}
+	return list
+}
+
+// refused is a refusal for people.
+func (ch *change) refused(err error) error {
+	var no *rules.Refusal
+	if errors.As(err, &no) {
+		named := *no
+		named.Reasons = ch.named(no.Reasons)
+		err = &named
+	}
+	return refusal(err)
 }
 
 // refusal makes an error of the API of a refusal of the rules.

@@ -112,7 +112,7 @@ func (ch *change) saveProfile(e rules.Event, before, after *model.ServerProfile)
 	}
 	d := rules.Decide(c)
 	if d.Action == rules.Refuse {
-		return refusal(&rules.Refusal{Status: d.Status, Rows: d.Rows, Reasons: d.Reasons})
+		return ch.refused(&rules.Refusal{Status: d.Status, Rows: d.Rows, Reasons: d.Reasons})
 	}
 	return ch.keep(c, d, before, after, v)
 }
@@ -164,6 +164,7 @@ func (ch *change) keep(c rules.Case, d rules.Decision, before, after *model.Serv
 	} else if d.Action == rules.Retain && d.Export == rules.KeepExport && v.Closed && after.Hardware != "" {
 		d.Export = rules.OpenExport // it was closed by a change that failed
 	}
+	d.Reasons = ch.named(d.Reasons)
 	if err := ch.note(c, d, before, after, v); err != nil {
 		return err
 	}
@@ -339,7 +340,7 @@ func (ch *change) elsewhere(events []rules.Event, edit func(rules.Event, *model.
 	}
 	decisions, err := rules.DecideAll(cases)
 	if err != nil {
-		return refusal(err)
+		return ch.refused(err)
 	}
 	for i, d := range decisions {
 		p := who[i].profile
@@ -347,6 +348,7 @@ func (ch *change) elsewhere(events []rules.Event, edit func(rules.Event, *model.
 			continue
 		}
 		if d.Action == rules.Retain && d.Export == rules.KeepExport && edit == nil {
+			d.Reasons = ch.named(d.Reasons)
 			if err := ch.note(cases[i], d, p, p, who[i].volume); err != nil {
 				return err
 			}

@@ -183,7 +183,7 @@ func (t *teller) tellProfile(h v1.ResourceHead, p *model.ServerProfile) (v1.Reso
 	for _, n := range []struct {
 		to *string
 		of model.URI
-	}{{&out.Hardware, p.Hardware}, {&out.Type, p.Type}, {&out.Group, p.Group}, {&out.Volume, p.Volume}} {
+	}{{&out.Hardware, p.Hardware}, {&out.Type, p.Type}, {&out.Group, p.Group}} {
 		if *n.to, err = t.name(n.of); err != nil {
 			return nil, err
 		}
@@ -210,7 +210,7 @@ func (t *teller) tellVolume(out *v1.Profile, p *model.ServerProfile) error {
 	if out.Home, err = t.name(v.Home); err != nil {
 		return err
 	}
-	out.ExportClosed = v.Closed
+	out.Volume, out.ExportClosed = v.Name, v.Closed
 	if p.Plan() == "" || p.Plan() != v.Made.Plan {
 		return nil
 	}

@@ -93,15 +93,14 @@ func (t *teller) name(u model.URI) (string, error) {
 	if name, ok := t.names[u]; ok || u == "" {
 		return name, nil
 	}
-	res, err := t.r.Get(u)
+	name, err := t.r.Name(u)
 	if errors.Is(err, store.ErrNotFound) {
 		return string(u), nil
 	}
-	if err != nil {
-		return "", err
+	if err == nil {
+		t.names[u] = name
 	}
-	t.names[u] = res.Head().Name
-	return res.Head().Name, nil
+	return name, err
 }
 
 func (t *teller) tell(res model.Resource) (v1.Resource, error) {

@@ -20,6 +20,7 @@ type config struct {
 	golden      string
 	logs        string
 	bootTimeout time.Duration
+	rulesOnly   bool
 }
 
 // demo is one run.
@@ -35,6 +36,8 @@ type demo struct {
 	volumes []volume
 	mu      sync.Mutex
 	rows    []row // guarded by mu
+
+	ruleRows []ruleRow
 }
 
 // data is the daemon's directory.
@@ -85,7 +88,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.survive(ctx, servers[0]); err != nil {
 		return err
 	}
-	for _, part := range []func(context.Context) error{d.measure, d.compare} {
+	for _, part := range []func(context.Context) error{d.measure, d.compare, d.rules} {
 		if err := d.daemon.watch(ctx, part); err != nil {
 			return err
 		}

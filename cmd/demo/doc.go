@@ -7,6 +7,8 @@
 // which boots by PXE from its own volume while the clones are read and written through
 // independent NBD clients. It kills the daemon under the running server, starts it again and
 // has someone try to log in, and proves that the golden image is what it was.
+// At the end it shows what becomes of OS volumes when servers and enclosures change;
+// -only lifecycle shows that alone, in seconds.
 //
 // Everything runs below a temporary directory and is removed at the end, also
 // after Ctrl-C or a failure; only logs stay, in .cache/demo. Run it with

@@ -17,7 +17,16 @@ func main() {
 	flag.StringVar(&c.golden, "golden", ".cache/golden", "`DIR` of the golden image")
 	flag.StringVar(&c.logs, "logs", ".cache/demo", "`DIR` for logs")
 	flag.DurationVar(&c.bootTimeout, "boot-timeout", defaultBootTimeout, "how long the boot may take")
+	only := flag.String("only", "", "show this `PART` alone: lifecycle")
 	flag.Parse()
+	switch *only {
+	case "":
+	case "lifecycle":
+		c.rulesOnly = true
+	default:
+		fmt.Fprintf(os.Stderr, "demo: there is no part %q: write lifecycle\n", *only)
+		os.Exit(2)
+	}
 	os.Exit(run(c))
 }
 
@@ -53,6 +62,13 @@ func show(ctx context.Context, c config) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{config: c, dir: dir, out: os.Stdout}
+	if c.rulesOnly {
+		if err := d.runRules(ctx); err != nil {
+			return err
+		}
+		d.reportRules(os.Stdout)
+		return nil
+	}
 	if err := d.run(ctx); err != nil {
 		return err
 	}

@@ -70,7 +70,9 @@ type daemon struct {
 // startDaemon starts it in its network and waits until it is ready. Its life is not bound
 // to ctx: it has to outlive the work that a Ctrl-C ends.
 func (d *demo) startDaemon(ctx context.Context) (*daemon, error) {
-	d.chapter("goldstream serve --nbd %s:10809 --boot %[1]s:8480 --boot-dhcp proxy", nodeAddress)
+	if !d.rulesOnly {
+		d.chapter("goldstream serve --nbd %s:10809 --boot %[1]s:8480 --boot-dhcp proxy", nodeAddress)
+	}
 	log, err := os.Create(filepath.Join(d.logs, "daemon.log"))
 	if err != nil {
 		return nil, err
@@ -82,10 +84,18 @@ func (d *demo) startDaemon(ctx context.Context) (*daemon, error) {
 	return s, nil
 }
 
+// serve is the daemon in its network, or for programs of this host alone.
+func (d *demo) serve(ctx context.Context) *exec.Cmd {
+	args := []string{"serve", "--data", d.data(), "--nbd", "unix:" + d.socket()}
+	if d.rulesOnly {
+		return command(ctx, d.program, args...)
+	}
+	return in(ctx, d.node(), append(append([]string{d.program}, args...), "--nbd", nodeAddress+":10809", "--boot", nodeAddress+":8480", "--boot-dhcp", "proxy")...)
+}
+
 func (s *daemon) start(ctx context.Context, d *demo) error {
 	s.done, s.err = make(chan struct{}), nil
-	s.cmd = in(context.WithoutCancel(ctx), d.node(), d.program, "serve", "--data", d.data(),
-		"--nbd", "unix:"+d.socket(), "--nbd", nodeAddress+":10809", "--boot", nodeAddress+":8480", "--boot-dhcp", "proxy")
+	s.cmd = d.serve(context.WithoutCancel(ctx))
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

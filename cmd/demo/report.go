@@ -37,6 +37,7 @@ func (d *demo) report(w io.Writer) {
 		fmt.Fprintf(t, "volume %s\t%s\t%s\n", v.Name, bytesOf(v.Size), bytesOf(v.Allocated))
 	}
 	t.Flush()
+	d.reportRules(w)
 	fmt.Fprintln(w, "\nTimes of goldstream's commands include the start of the program. All went well; everything is cleaned up.")
 }
 

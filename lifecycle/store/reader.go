@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,6 +29,22 @@ func (r *Reader) Get(uri model.URI) (model.Resource, error) {
 func (r *Reader) Has(uri model.URI) (bool, error) {
 	b, err := r.value(recordKey(uri))
 	return b != nil, err
+}
+
+// Name returns the name of a resource. Errors as of Get.
+func (r *Reader) Name(uri model.URI) (string, error) {
+	b, err := r.value(recordKey(uri))
+	if err != nil {
+		return "", err
+	}
+	if b == nil {
+		return "", errf(ErrNotFound, "there is no %s", uri)
+	}
+	var n named
+	if err := json.Unmarshal(b, &n); err != nil {
+		return "", unreadable(uri, err)
+	}
+	return n.Resource.Name, nil
 }
 
 // ByName returns the resource of a kind that has a name. Errors as of Get.

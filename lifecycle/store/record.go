@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 
 	"goldstream/lifecycle/model"
 )
@@ -23,18 +24,23 @@ var (
 	keyKey    = []byte("K")
 )
 
-// record is what stands under an r key. The resource has masks for secrets.
+// record is what stands under an r key. The resource has masks for secrets. To be
+// read, it has an empty resource of the right kind.
 type record struct {
-	Resource json.RawMessage   `json:"resource"`
+	Resource model.Resource    `json:"resource"`
 	Secrets  map[string]string `json:"secrets,omitempty"` // by their name in Resource.Secrets
 }
 
+// named is what a list needs to know of what its resources refer to: a third of the
+// work of the whole.
+type named struct {
+	Resource struct {
+		Name string `json:"name"`
+	} `json:"resource"`
+}
+
 func encode(r model.Resource) ([]byte, error) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	rec := record{Resource: body}
+	rec := record{Resource: r}
 	for name, text := range r.Secrets() {
 		if rec.Secrets == nil {
 			rec.Secrets = map[string]string{}
@@ -49,12 +55,12 @@ func decode(uri model.URI, b []byte) (model.Resource, error) {
 	if r == nil {
 		return nil, errf(ErrCorrupt, "%s is of no known kind", uri)
 	}
-	var rec record
+	rec := record{Resource: r}
 	if err := json.Unmarshal(b, &rec); err != nil {
-		return nil, errf(ErrCorrupt, "%s cannot be read: %v; restore the store from a backup", uri, err)
+		return nil, unreadable(uri, err)
 	}
-	if err := json.Unmarshal(rec.Resource, r); err != nil {
-		return nil, errf(ErrCorrupt, "%s cannot be read: %v; restore the store from a backup", uri, err)
+	if rec.Resource != r { // null stood there
+		return nil, unreadable(uri, errors.New("there is no resource"))
 	}
 	for name, text := range r.Secrets() {
 		secret, ok := rec.Secrets[name]
@@ -64,6 +70,10 @@ func decode(uri model.URI, b []byte) (model.Resource, error) {
 		*text = secret
 	}
 	return r, nil
+}
+
+func unreadable(uri model.URI, err error) error {
+	return errf(ErrCorrupt, "%s cannot be read: %v; restore the store from a backup", uri, err)
 }
 
 // claims are those of the resource and its name.
