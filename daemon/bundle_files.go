@@ -18,10 +18,14 @@ import (
 )
 
 // Files of bundles are DATA/bundles/ID.zip, ID being that of the record's URI. A
-// file is there, complete and durable, before its record is, and goes after it: what
-// a kill leaves has no record, and the next open removes it.
+// file is there, complete and durable, before its record is, and goes after it. What a
+// kill leaves without a record the next open puts into DATA/bundles/lost, where nothing
+// removes it: the store may have been restored from a backup that is older.
 
-const bundleExt = ".zip"
+const (
+	bundleExt     = ".zip"
+	partialBundle = ".partial-"
+)
 
 func (d *Daemon) bundlesDir() string { return filepath.Join(d.dir, "bundles") }
 
@@ -39,7 +43,7 @@ func (d *Daemon) newBundleFile() (*bundleFile, error) {
 	if err := os.MkdirAll(d.bundlesDir(), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(d.bundlesDir(), ".partial-")
+	f, err := os.CreateTemp(d.bundlesDir(), partialBundle)
 	return &bundleFile{f, d}, err
 }
 
@@ -96,7 +100,7 @@ func contents(b *bundle.Bundle) []model.BundleArtifact {
 	return list
 }
 
-// sweepBundles removes files without a record.
+// sweepBundles removes what was never complete, and puts files without a record aside.
 func (d *Daemon) sweepBundles(ctx context.Context, s *store.Store) error {
 	list, err := os.ReadDir(d.bundlesDir())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,19 +110,33 @@ func (d *Daemon) sweepBundles(ctx context.Context, s *store.Store) error {
 		return err
 	}
 	return s.View(ctx, func(r *store.Reader) error {
+		var errs []error
 		for _, e := range list {
-			id, named := strings.CutSuffix(e.Name(), bundleExt)
-			if uri := model.URIOf(model.ArtifactBundles, id); named && uri != "" {
-				if _, err := r.Get(uri); !errors.Is(err, store.ErrNotFound) {
-					continue // there, or damaged: then it is not for us to remove
-				}
-			}
-			if err := os.Remove(filepath.Join(d.bundlesDir(), e.Name())); err != nil {
-				return err
-			}
+			errs = append(errs, d.sweepBundle(r, e))
 		}
-		return nil
+		return errors.Join(errs...)
 	})
+}
+
+func (d *Daemon) sweepBundle(r *store.Reader, e fs.DirEntry) error {
+	path := filepath.Join(d.bundlesDir(), e.Name())
+	if strings.HasPrefix(e.Name(), partialBundle) {
+		return os.Remove(path)
+	}
+	id, named := strings.CutSuffix(e.Name(), bundleExt)
+	uri := model.URIOf(model.ArtifactBundles, id)
+	if !named || uri == "" || !e.Type().IsRegular() {
+		return nil // somebody else's
+	}
+	if _, err := r.Get(uri); !errors.Is(err, store.ErrNotFound) {
+		return nil // there, or damaged
+	}
+	lost := filepath.Join(d.bundlesDir(), "lost")
+	if err := os.MkdirAll(lost, 0o700); err != nil {
+		return err
+	}
+	d.log.Warn("an artifact bundle has no record: it is put aside, and can be imported again", "file", filepath.Join(lost, e.Name()))
+	return os.Rename(path, filepath.Join(lost, e.Name()))
 }
 
 // openBundleFile opens the file of a record. What is in it was checked before, and

@@ -259,8 +259,8 @@ func digestOf(from *bundle.Bundle, name string) string {
 	return ""
 }
 
-func (d *Daemon) bundlePlansStep(ctx context.Context, r *task.Run) (task.Commit[*store.Tx], error) {
-	return nil, d.withInput(ctx, r, func(b *backend, from *bundle.Bundle, on v1.Conflict) error {
+func (d *Daemon) bundlePlansStep(ctx context.Context, r *task.Run) (commit task.Commit[*store.Tx], err error) {
+	err = d.withInput(ctx, r, func(b *backend, from *bundle.Bundle, on v1.Conflict) error {
 		names := map[string]string{}
 		if _, err := r.Get(disksKey, &names); err != nil {
 			return err
@@ -292,13 +292,20 @@ func (d *Daemon) bundlePlansStep(ctx context.Context, r *task.Run) (task.Commit[
 			}
 			disks[in] = use
 		}
-		list, err := d.importPlans(ctx, from, on, disks, false)
+		// What it will be is told first: made it is in the commit of the step, so that a
+		// kill cannot come in between.
+		list, err := d.previewPlans(ctx, from, on, disks)
 		if err != nil {
 			return err
 		}
 		for _, c := range list {
 			r.Logf("%s %s: %s", singularKind(model.Kind(c.Kind)), c.Name, strings.TrimSpace(c.Change+" "+c.As+c.Why))
 		}
+		commit = func(tx *store.Tx) error {
+			_, err := importInto(tx, from, on, disks)
+			return err
+		}
 		return r.Result(v1.BundleChanges{Artifacts: list})
 	})
+	return commit, err
 }

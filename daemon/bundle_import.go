@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -424,7 +423,7 @@ func (b *backend) PreviewBundle(ctx context.Context, name string, on v1.Conflict
 	err = b.withBundle(ctx, name, on, func(from *bundle.Bundle) error {
 		disks, err := b.d.planImages(ctx, from, on)
 		if err == nil {
-			list, err = b.d.importPlans(ctx, from, on, disks, true)
+			list, err = b.d.previewPlans(ctx, from, on, disks)
 		}
 		return err
 	})
@@ -449,31 +448,32 @@ func (b *backend) withBundle(ctx context.Context, name string, on v1.Conflict, f
 	return fn(from)
 }
 
-// importPlans makes the plans, whose images are here.
-func (d *Daemon) importPlans(ctx context.Context, from *bundle.Bundle, on v1.Conflict, disks map[string]imageUse, dry bool) (list []v1.BundleChange, err error) {
+// previewPlans tells what importing the plans would do, whose images are here.
+func (d *Daemon) previewPlans(ctx context.Context, from *bundle.Bundle, on v1.Conflict, disks map[string]imageUse) (list []v1.BundleChange, err error) {
 	s, _, err := d.life(ctx)
 	if err != nil {
 		return nil, err
 	}
 	err = s.Update(ctx, store.Cause{Who: "api", Why: "bundle import"}, func(tx *store.Tx) error {
-		im := &bundleImport{planImport: planImport{tx: tx}, from: from, on: on, disks: maps.Clone(disks)}
-		if err := im.run(); err != nil {
+		if list, err = importInto(tx, from, on, disks); err != nil {
 			return err
 		}
-		list = im.result
-		for _, c := range im.changes { // plans of others that were brought up to date
-			list = append(list, v1.BundleChange{Kind: string(planKinds()[c.Kind]), Name: c.Name, Change: c.Change})
-		}
-		if dry {
-			return errDry
-		}
-		return nil
+		return errDry
 	})
 	if errors.Is(err, errDry) {
 		return list, nil
 	}
-	if err != nil {
-		list = nil
+	return nil, err
+}
+
+// importInto makes the plans in an update.
+func importInto(tx *store.Tx, from *bundle.Bundle, on v1.Conflict, disks map[string]imageUse) ([]v1.BundleChange, error) {
+	im := &bundleImport{planImport: planImport{tx: tx}, from: from, on: on, disks: disks}
+	if err := im.run(); err != nil {
+		return nil, err
 	}
-	return list, err
+	for _, c := range im.changes { // plans of others that were brought up to date
+		im.result = append(im.result, v1.BundleChange{Kind: string(planKinds()[c.Kind]), Name: c.Name, Change: c.Change})
+	}
+	return im.result, nil
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,6 +232,8 @@ func TestBundleFiles(t *testing.T) {
 	require.ErrorIs(t, err, v1.ErrStale)
 	list, err := a.Bundles(t.Context())
 	require.NoError(t, err)
+	require.Equal(t, 6, list[0].Count)
+	info.Artifacts = nil
 	require.Equal(t, []v1.BundleInfo{info}, list)
 
 	files := func() (names []string) {
@@ -244,10 +248,15 @@ func TestBundleFiles(t *testing.T) {
 	for _, name := range []string{".partial-1", "gone.zip", "x y.zip"} {
 		require.NoError(t, os.WriteFile(filepath.Join(a.d.bundlesDir(), name), nil, 0o600))
 	}
+	require.NoError(t, os.MkdirAll(filepath.Join(a.d.bundlesDir(), "dir.zip", "x"), 0o700))
 	s, _, err := a.d.life(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, a.d.sweepBundles(t.Context(), s))
-	require.Len(t, files(), 1, "what a kill left is removed at the next open")
+	require.ElementsMatch(t, []string{info.URI[len("/rest/artifact-bundles/"):] + ".zip", "x y.zip", "dir.zip", "lost"}, files(), "only what was never complete is removed")
+	require.FileExists(t, filepath.Join(a.d.bundlesDir(), "lost", "gone.zip"), "the store may have been restored from an older backup")
+	for _, name := range []string{"x y.zip", "dir.zip", "lost"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(a.d.bundlesDir(), name)))
+	}
 
 	status, _ := a.send(t, http.MethodGet, "/v1/bundles/first/file?x=y", "", "")
 	require.Equal(t, http.StatusBadRequest, status)
@@ -291,5 +300,65 @@ func TestBundleCreateRefuses(t *testing.T) {
 	} {
 		_, err := a.CreateBundle(t.Context(), req)
 		require.ErrorContains(t, err, name)
+	}
+}
+
+// The child of TestBundleCrash runs with these.
+const (
+	bundleDir = "BUNDLE_CRASH_DIR"
+	bundleAt  = "BUNDLE_CRASH_AT"
+)
+
+// TestBundleCrashChild is the daemon that TestBundleCrash kills.
+func TestBundleCrashChild(t *testing.T) {
+	dir := os.Getenv(bundleDir)
+	if dir == "" {
+		t.Skip("run by TestBundleCrash")
+	}
+	point := func(name string) {
+		if name == os.Getenv(bundleAt) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	d, err := Open(dir, Options{failpoint: point, taskpoint: point})
+	require.NoError(t, err)
+	a := &api{Embedded: d.Embed(), d: d}
+	_, err = a.ImportPlans(t.Context(), "kind: PlanScript\nname: site-host\ntype: deploy\nscript: echo mine\n", false)
+	require.NoError(t, err)
+	info := a.addBundle(t, "", ownBundle(t, "site-linux.zip"))
+	i, err := a.ImportBundle(t.Context(), info.URI, v1.ConflictRename)
+	require.NoError(t, err)
+	a.finished(t, i)
+	t.Fatal("it was not killed")
+}
+
+// TestBundleCrash kills the daemon at each place; the next one brings the import to its
+// end, once: nothing is renamed twice, and no image is there twice.
+func TestBundleCrash(t *testing.T) {
+	for _, at := range []string{"before images", "bundle image", "after images", "before plans", "after plans", "saved plans"} {
+		t.Run(at, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			cmd := exec.Command(os.Args[0], "-test.run", "^TestBundleCrashChild$")
+			cmd.Env = append(os.Environ(), bundleDir+"="+dir, bundleAt+"="+at)
+			out, err := cmd.CombinedOutput()
+			require.ErrorContains(t, err, "killed", "%s", out)
+			d, err := Open(dir, Options{})
+			require.NoError(t, err)
+			a := &api{Embedded: d.Embed(), d: d}
+			list, err := a.Tasks(t.Context())
+			require.NoError(t, err)
+			require.Len(t, list, 1)
+			i := a.finished(t, list[0])
+			require.Equal(t, task.Completed, i.State, "%+v", i.Failure)
+			plans, err := a.Plans(t.Context())
+			require.NoError(t, err)
+			require.Len(t, plans, 9, "eight of the bundle, and the one that was here")
+			images, err := a.Images(t.Context())
+			require.NoError(t, err)
+			require.Len(t, images, 1)
+			require.NoError(t, a.Embedded.Close())
+			require.NoError(t, d.Close())
+		})
 	}
 }

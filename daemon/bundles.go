@@ -86,7 +86,9 @@ func quoted(name string) string { return `"` + name + `"` }
 func (b *backend) Bundles(ctx context.Context) (list []v1.BundleInfo, err error) {
 	err = b.view(ctx, func(r *store.Reader) error {
 		return r.Each(model.ArtifactBundles, func(res model.Resource) error {
-			list = append(list, bundleInfo(res.(*model.ArtifactBundle)))
+			info := bundleInfo(res.(*model.ArtifactBundle))
+			info.Artifacts, info.Warnings = nil, nil
+			list = append(list, info)
 			return nil
 		})
 	})
@@ -180,7 +182,7 @@ func bundleInfo(res *model.ArtifactBundle) v1.BundleInfo {
 	h := res.Head()
 	info := v1.BundleInfo{
 		Name: h.Name, URI: string(h.URI), ETag: h.ETag, Description: h.Description, Created: h.Created, Modified: h.Modified,
-		ReadOnly: res.ReadOnly, Size: res.Size, SHA256: res.SHA256, Made: res.Made, Warnings: res.Warnings, Artifacts: []v1.BundleArtifact{},
+		ReadOnly: res.ReadOnly, Size: res.Size, SHA256: res.SHA256, Made: res.Made, Warnings: res.Warnings, Count: len(res.Artifacts),
 	}
 	for _, a := range res.Artifacts {
 		info.Artifacts = append(info.Artifacts, v1.BundleArtifact{Kind: string(a.Kind), ID: a.ID, Name: a.Name, Description: a.Description, ReadOnly: a.ReadOnly, Uses: a.Uses})

@@ -165,7 +165,7 @@ func (d *Daemon) generalize(ctx context.Context, r *task.Run) (task.Commit[*stor
 		return nil, err
 	}
 	if fresh { // as at a deployment: steps run on a clone that nobody wrote to
-		if err := d.dropClone(ctx, r, r.RequestID()+"/again"); err != nil {
+		if err := d.dropClone(ctx, r, ""); err != nil {
 			return nil, err
 		}
 		r.Logf("the daemon was stopped meanwhile: all steps run again, on a fresh clone")

@@ -17,6 +17,7 @@ import (
 	"goldstream/blockstore"
 	"goldstream/lifecycle/task"
 	"goldstream/personalize/attribute"
+	"goldstream/personalize/sandbox"
 )
 
 // tidy wants nothing of a capture left but the image.
@@ -240,4 +241,59 @@ steps: [{script: broken}]
 	snapshots, err := h.Snapshots(t.Context(), "v")
 	require.NoError(t, err)
 	require.Empty(t, snapshots)
+}
+
+// TestCaptureCrashTwiceChild is the daemon that TestCaptureCrashTwice kills.
+func TestCaptureCrashTwiceChild(t *testing.T) {
+	dir := os.Getenv(captureTwice)
+	if dir == "" {
+		t.Skip("run by TestCaptureCrashTwice")
+	}
+	file, err := guest()
+	require.NoError(t, err)
+	h := openHouse(t, dir, Options{Sandboxes: 1, Sandbox: sandbox.Options{Guest: file}, failpoint: func(name string) {
+		if name == "stepped" {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}})
+	list, err := h.Tasks(t.Context())
+	require.NoError(t, err)
+	if len(list) == 0 {
+		i, err := h.Capture(t.Context(), v1.CaptureByPlan{Volume: "v", Name: "tuned", Plan: "generalize"})
+		require.NoError(t, err)
+		list = append(list, i)
+	}
+	h.end(t, list[0])
+	t.Fatal("it was not killed")
+}
+
+const captureTwice = "CAPTURE_CRASH_TWICE_DIR"
+
+// TestCaptureCrashTwice kills the daemon while the steps run, and the next one too: each
+// begins on a fresh clone.
+func TestCaptureCrashTwice(t *testing.T) {
+	needCells(t)
+	dir, o := prepared(t)
+	h := openHouse(t, dir, o)
+	_, err := h.ImportPlans(t.Context(), "kind: BuildPlan\nname: generalize\ntype: capture\nsteps:\n  - file: {path: /etc/mark, content: \"generalized\\n\"}\n", false)
+	require.NoError(t, err)
+	_, err = h.CreateVolume(t.Context(), v1.CreateRequest{Name: "v", Image: "debian"})
+	require.NoError(t, err)
+	h.shut()
+	for range 2 {
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestCaptureCrashTwiceChild$")
+		cmd.Env = append(os.Environ(), captureTwice+"="+dir)
+		out, err := cmd.CombinedOutput()
+		require.ErrorContains(t, err, "killed", "%s", out)
+	}
+	h = openHouse(t, dir, o)
+	list, err := h.Tasks(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	i := h.end(t, list[0])
+	require.Equal(t, task.Completed, i.State, "%+v", i.Failure)
+	volumes, err := h.Volumes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, volumes, 1)
 }

@@ -65,7 +65,8 @@ type BundleInfo struct {
 	Created     time.Time        `json:"created,omitzero"` // when it came here
 	Modified    time.Time        `json:"modified,omitzero"`
 	Made        time.Time        `json:"made,omitzero"` // as it says itself
-	Artifacts   []BundleArtifact `json:"artifacts"`
+	Count       int              `json:"artifactCount"`
+	Artifacts   []BundleArtifact `json:"artifacts,omitempty"` // not in lists
 	Warnings    []string         `json:"warnings,omitempty"`
 }
 

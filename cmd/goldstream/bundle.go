@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -125,7 +126,7 @@ func (c *call) importBundle(client *v1.Client, f *os.File, on v1.Conflict) (err 
 		name = info.URI
 		added = !slices.ContainsFunc(known, func(b v1.BundleInfo) bool { return b.URI == info.URI })
 		for _, w := range info.Warnings {
-			c.note(w)
+			c.note(plain(w))
 		}
 	}
 	dry := c.Bool("dry-run")
@@ -172,11 +173,11 @@ func (c *call) printChanges(changes v1.BundleChanges) error {
 	return c.print(changes.Artifacts, func(w io.Writer) {
 		fmt.Fprintln(w, "KIND\tNAME\tCHANGE\tNAME HERE")
 		for _, a := range changes.Artifacts {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Kind, a.Name, a.Change, orDash(a.As))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Kind, plain(a.Name), a.Change, orDash(plain(a.As)))
 		}
 		for _, a := range changes.Artifacts {
 			if a.Why != "" {
-				fmt.Fprintf(w, "%s was %s: %s\n", a.Name, a.Change, a.Why)
+				fmt.Fprintf(w, "%s was %s: %s\n", plain(a.Name), a.Change, a.Why)
 			}
 		}
 	})
@@ -238,10 +239,20 @@ func listBundles(c *call) error {
 		return c.print(list, func(w io.Writer) {
 			fmt.Fprintln(w, "NAME\tARTIFACTS\tSIZE\tCREATED\tDESCRIPTION")
 			for _, b := range list {
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", b.Name, len(b.Artifacts), humanSize(b.Size), localTime(b.Created), orDash(shortened(b.Description, 60)))
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", plain(b.Name), b.Count, humanSize(b.Size), localTime(b.Created), orDash(shortened(plain(b.Description), 60)))
 			}
 		})
 	})
+}
+
+// plain makes text of a file harmless to terminals.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 func shortened(text string, most int) string {

@@ -53,7 +53,7 @@ func checkBundle(f *os.File) (info v1.BundleInfo, err error) {
 	}
 	info = v1.BundleInfo{
 		Name: b.Name, Description: b.Description, ReadOnly: b.ReadOnly, Size: fi.Size(), SHA256: hex.EncodeToString(hash.Sum(nil)), Made: b.Time,
-		Warnings: b.Warnings, Artifacts: []v1.BundleArtifact{},
+		Warnings: b.Warnings, Count: len(b.Artifacts()),
 	}
 	for _, a := range b.Artifacts() {
 		info.Artifacts = append(info.Artifacts, v1.BundleArtifact{Kind: a.Collection, ID: a.ID, Name: a.Name, Description: a.Description, ReadOnly: a.ReadOnly, Uses: a.Uses})
@@ -64,7 +64,7 @@ func checkBundle(f *os.File) (info v1.BundleInfo, err error) {
 func (c *call) printBundle(b v1.BundleInfo) error {
 	return c.print(b, func(w io.Writer) {
 		rows := [][2]string{
-			{"name", b.Name}, {"description", b.Description}, {"uri", b.URI}, {"size", exactSize(b.Size)}, {"sha256", b.SHA256},
+			{"name", plain(b.Name)}, {"description", plain(b.Description)}, {"uri", b.URI}, {"size", exactSize(b.Size)}, {"sha256", b.SHA256},
 		}
 		if b.ReadOnly {
 			rows = append(rows, [2]string{"protected", "yes"})
@@ -74,11 +74,11 @@ func (c *call) printBundle(b v1.BundleInfo) error {
 		}
 		fields(w, rows)
 		for _, text := range b.Warnings {
-			fmt.Fprintf(w, "note\t%s\n", text)
+			fmt.Fprintf(w, "note\t%s\n", plain(text))
 		}
 		fmt.Fprintln(w, "\nKIND\tNAME\tUSES")
 		for _, a := range b.Artifacts {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", a.Kind, a.Name, orDash(strings.Join(notEmpty(a.Uses), ", ")))
+			fmt.Fprintf(w, "%s\t%s\t%s\n", a.Kind, plain(a.Name), orDash(plain(strings.Join(notEmpty(a.Uses), ", "))))
 		}
 	})
 }

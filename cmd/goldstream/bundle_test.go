@@ -35,3 +35,8 @@ func TestBundleCommands(t *testing.T) {
 	}
 	require.NotContains(t, must(two, "bundle", "list"), "bad")
 }
+
+// TestBundleIsPlain: what stands in a file does nothing to the terminal.
+func TestBundleIsPlain(t *testing.T) {
+	require.Equal(t, "a [31m b  c?", plain("a\x1b[31m b\t\u202ec\xff"))
+}

@@ -40,8 +40,24 @@ func (b *ArtifactBundle) Validate() error {
 	if b.Size <= 0 || b.SHA256 == "" {
 		return invalidf("artifact bundle %q has no file", b.Name)
 	}
+	total := 0
+	for _, a := range b.Artifacts {
+		total += len(a.ID) + len(a.Name) + len(a.Description)
+		for _, u := range a.Uses {
+			total += len(u)
+		}
+	}
+	for _, w := range b.Warnings {
+		total += len(w)
+	}
+	if total > maxBundle {
+		return invalidf("what stands in artifact bundle %q has names and descriptions of %d bytes: at most %d are allowed; make several bundles of it", b.Name, total, maxBundle)
+	}
 	return nil
 }
+
+// maxBundle bounds what a record tells of a bundle, in bytes.
+const maxBundle = 4 << 20
 
 // References are none: what it holds stands in the file.
 func (*ArtifactBundle) References() []Reference { return nil }

@@ -79,6 +79,7 @@ func TestValidate(t *testing.T) {
 		"network":            {&Network{Meta: Meta{Name: "n"}, VLAN: 4094}, ""},
 		"VLAN":               {&Network{Meta: Meta{Name: "n"}, VLAN: 4095}, "no VLAN"},
 		"much extra":         {&Enclosure{Meta: Meta{Name: "e", Extra: map[string]json.RawMessage{"x": make(json.RawMessage, maxExtra)}}}, "only kept"},
+		"bundle of much":     {&ArtifactBundle{Meta: Meta{Name: "b"}, Size: 1, SHA256: "x", Artifacts: []BundleArtifact{{Uses: []string{strings.Repeat("x", maxBundle+1)}}}}, "make several"},
 		"bundle of nothing":  {&ArtifactBundle{Meta: Meta{Name: "b"}}, "has no file"},
 		"image of nothing":   {&GoldenImage{Meta: Meta{Name: "g"}}, "names no image"},
 	} {

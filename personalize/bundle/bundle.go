@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"archive/zip"
+	"slices"
 	"time"
 
 	"goldstream/personalize"
@@ -16,6 +17,10 @@ const (
 	maxTexts     = 64 << 20 // bytes of all objects, unpacked
 	maxManifest  = 64 << 10
 	maxSums      = 2 << 20
+
+	maxName        = 128 // bytes, as the next: what resources may have
+	maxDescription = 4096
+	maxWarnings    = 50
 )
 
 // Bundle is what stands in a file.
@@ -97,9 +102,9 @@ func (b *Bundle) Artifacts() (list []Artifact) {
 		list = append(list, Artifact{i.Head, "golden-images", i.ReadOnly, nil})
 	}
 	for _, p := range b.Builds {
-		var uses []string
+		var uses []string // each once: a plan may run a script many times
 		for _, s := range p.Steps {
-			if s.Native == nil {
+			if s.Native == nil && !slices.Contains(uses, s.Script) {
 				uses = append(uses, s.Script)
 			}
 		}

@@ -12,8 +12,16 @@ import (
 // and build plans by themselves and together.
 func (o *opening) check() error {
 	bad := []error{twice("plan scripts", o.b.Scripts), twice("golden images", o.b.Images), twice("build plans", o.b.Builds), twice("deployment plans", o.b.Deployments)}
+	if err := errors.Join(bad...); err != nil {
+		return err // else names without end stand in what follows
+	}
 	for _, s := range o.b.Scripts {
 		bad = append(bad, s.Check(s.Name))
+	}
+	for _, d := range o.b.Deployments {
+		if len(d.Image) > maxName || len(d.Build) > maxName {
+			bad = append(bad, attribute.Invalid("deployment plan %q names its image or its build plan by more than %d bytes", d.Name, maxName))
+		}
 	}
 	for _, p := range o.b.Builds {
 		bad = append(bad, o.b.checkBuild(p))
@@ -32,6 +40,8 @@ func twice[T headed](kind string, list []T) error {
 		switch {
 		case h.Name == "":
 			return attribute.Invalid("one of the %s of the bundle, %s, has no name", kind, h.ID)
+		case len(h.Name) > maxName, len(h.Description) > maxDescription:
+			return attribute.Invalid("one of the %s of the bundle, %s, has a name of %d bytes and a description of %d: at most %d and %d are allowed", kind, h.ID, len(h.Name), len(h.Description), maxName, maxDescription)
 		case ids[h.ID]:
 			return attribute.Invalid("two of the %s of the bundle have the ID %s", kind, h.ID)
 		case names[h.Name]:
@@ -46,6 +56,11 @@ func twice[T headed](kind string, list []T) error {
 func (b *Bundle) checkBuild(p Build) error {
 	if err := p.Check(p.Name); err != nil {
 		return err
+	}
+	for i, s := range p.Steps {
+		if len(s.Script) > maxName {
+			return attribute.Invalid("step %d of build plan %q names a script by %d bytes: at most %d are allowed", i+1, p.Name, len(s.Script), maxName)
+		}
 	}
 	var steps []personalize.Step
 	for _, s := range p.Steps {

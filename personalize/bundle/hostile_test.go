@@ -116,6 +116,10 @@ func TestOpenRefuses(t *testing.T) {
 		"short digest":   {pack(t, false, script("1", "one"), file(sha256Name, "1_planscript.json\t00")), "no name and digest"},
 		"added":          {pack(t, false, script("1", "one"), script("2", "two"), file(sha256Name, sumOf(script("1", "one")))), "was added to the bundle later"},
 		"removed":        {pack(t, false, script("1", "one"), file(sha256Name, sumOf(script("1", "one"))+sumOf(script("2", "two")))), "is not in the bundle"},
+		"long name":      {pack(t, false, script("1", strings.Repeat("x", maxName+1))), "has a name of 129 bytes"},
+		"long text":      {pack(t, false, file("1_planscript.json", `{"name":"x","planType":"general","description":"`+strings.Repeat("x", maxDescription+1)+`"}`)), "a description of 4097"},
+		"long step":      {pack(t, false, build(`{"planScriptName":"`+strings.Repeat("x", maxName+1)+`","serialNumber":1}`)), "names a script by 129 bytes"},
+		"long manifest":  {pack(t, false, script("1", "one"), file(manifestName, "Artifact Name:"+strings.Repeat("x", maxName+1))), "has a name of 129 bytes"},
 		"bad time":       {pack(t, true, script("1", "one"), file(manifestName, "Time Stamp:yesterday")), `has the time "yesterday"`},
 	}
 	for name, c := range cases {
@@ -153,9 +157,24 @@ func TestOpenAllErrors(t *testing.T) {
 func TestOpenWarns(t *testing.T) {
 	b := opened(t, pack(t, false, script("1", "one"), file("__MACOSX/._x", "x"), file("stray", "x")))
 	text := strings.Join(b.Warnings, "\n")
-	for _, want := range []string{"__MACOSX", "stray is passed over", "no list of checksums", "no MANIFEST.MF"} {
+	for _, want := range []string{"__MACOSX", `"stray" is passed over`, "no list of checksums", "no MANIFEST.MF"} {
 		require.Contains(t, text, want)
 	}
+}
+
+// TestContentsAreBounded: what a record tells of a bundle does not grow with how often
+// it says the same, nor without end with what is passed over.
+func TestContentsAreBounded(t *testing.T) {
+	one := `{"planScriptName":"one","serialNumber":1}`
+	entries := []entry{script("1", "one"), file("b_buildplan.json", `{"name":"b","oeBuildPlanType":"deploy","buildStep":[`+strings.Repeat(one+",", 255)+one+`]}`)}
+	for i := range 100 {
+		entries = append(entries, file(fmt.Sprintf("%03d%s", i, strings.Repeat("x", 1000)), ""))
+	}
+	b := opened(t, pack(t, false, entries...))
+	require.Len(t, b.Builds[0].Steps, 256)
+	require.Equal(t, []string{"one"}, b.Artifacts()[1].Uses)
+	require.Len(t, b.Warnings, maxWarnings+1)
+	require.Less(t, len(strings.Join(b.Warnings, "")), 10<<10)
 }
 
 // TestDamagedPayload is found when the disk is read, and only then.

@@ -31,6 +31,9 @@ func readManifest(text string) (m Manifest, err error) {
 			}
 		}
 	}
+	if len(m.Name) > maxName || len(m.Description) > maxDescription {
+		return m, attribute.Invalid("%s has a name of %d bytes and a description of %d: at most %d and %d are allowed", manifestName, len(m.Name), len(m.Description), maxName, maxDescription)
+	}
 	return m, nil
 }
 

@@ -98,7 +98,7 @@ func (o *opening) sort(files []*zip.File) error {
 	seen := map[string]bool{}
 	for _, f := range files {
 		if strings.HasPrefix(f.Name, "__MACOSX/") || f.Name == ".DS_Store" {
-			o.b.warn("%s is not of the bundle: left by a program that packed it anew", f.Name)
+			o.b.warn("%.100q is not of the bundle: left by a program that packed it anew", f.Name)
 			continue
 		}
 		if err := plainEntry(f); err != nil {
@@ -234,12 +234,17 @@ func (o *opening) payloads() {
 		delete(o.rest, name)
 	}
 	for name := range o.rest {
-		o.b.warn("%s is passed over: no golden image of the bundle is called so", name)
+		o.b.warn("%.100q is passed over: no golden image of the bundle is called so", name)
 	}
 }
 
 func (b *Bundle) warn(format string, args ...any) {
-	b.Warnings = append(b.Warnings, fmt.Sprintf(format, args...))
+	switch {
+	case len(b.Warnings) < maxWarnings:
+		b.Warnings = append(b.Warnings, fmt.Sprintf(format, args...))
+	case len(b.Warnings) == maxWarnings:
+		b.Warnings = append(b.Warnings, "and more of this kind")
+	}
 }
 
 // OpenImage unpacks the payload of an image, which is a packed disk itself. An
