@@ -18,7 +18,9 @@ import (
 // programOf names what a profile's volume would be made of: the image and all
 // that would be run on it.
 func programOf(dep deployment, p *model.ServerProfile) (string, error) {
-	plan, err := dep.program(requestFor(dep, p)).compile()
+	req := requestFor(dep, p)
+	req.AsIs = true // what deploy puts before the plan's steps does not make it another plan
+	plan, err := dep.program(req).compile()
 	if err != nil {
 		return "", err
 	}

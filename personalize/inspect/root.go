@@ -14,6 +14,10 @@ import (
 // ErrNoRoot is a disk that has no operating system, or several.
 var ErrNoRoot = errors.New("the disk's operating system cannot be told")
 
+// ErrNoLinux is the ErrNoRoot of a disk that has no Linux system: nothing on it stayed
+// unseen that could be one. Windows can not.
+var ErrNoLinux = fmt.Errorf("%w: no file system has an os-release file", ErrNoRoot)
+
 // MountRoot mounts the one operating system of a disk for writing, with the other
 // file systems of the disk that its fstab names, and returns the device of its root.
 func MountRoot(ctx context.Context, c *sandbox.Cell) (device string, err error) {
@@ -23,9 +27,11 @@ func MountRoot(ctx context.Context, c *sandbox.Cell) (device string, err error) 
 	}
 	var roots []System
 	var notes []string
+	unseen := false
 	for _, f := range all {
 		if note := unreadable[f.Type]; note != "" {
 			notes = append(notes, f.Device+": "+note)
+			unseen = unseen || f.Type != "ntfs"
 		}
 		for _, options := range rootOptions[f.Type] {
 			is, err := isRoot(ctx, c, f.Device, options)
@@ -34,6 +40,7 @@ func MountRoot(ctx context.Context, c *sandbox.Cell) (device string, err error) 
 			}
 			if err != nil && options == "" {
 				notes = append(notes, err.Error())
+				unseen = true
 			}
 			if is {
 				roots = append(roots, System{Root: f.Device, Options: options})
@@ -42,7 +49,7 @@ func MountRoot(ctx context.Context, c *sandbox.Cell) (device string, err error) 
 		}
 	}
 	if len(roots) != 1 {
-		return "", whichRoot(roots, notes)
+		return "", whichRoot(roots, notes, unseen)
 	}
 	if _, err := c.Mount(ctx, roots[0].Root, "/", sandbox.ReadWrite, roots[0].Options); err != nil {
 		return "", err
@@ -50,13 +57,16 @@ func MountRoot(ctx context.Context, c *sandbox.Cell) (device string, err error) 
 	return roots[0].Root, mountRest(ctx, c, all, roots[0])
 }
 
-func whichRoot(roots []System, notes []string) error {
+func whichRoot(roots []System, notes []string, unseen bool) error {
 	if len(roots) == 0 {
-		text := "no file system has an os-release file"
+		text := ""
 		for _, n := range notes {
 			text += "; " + n
 		}
-		return fmt.Errorf("%w: %s", ErrNoRoot, text)
+		if unseen {
+			return fmt.Errorf("%w: no file system that can be read has an os-release file%s", ErrNoRoot, text)
+		}
+		return fmt.Errorf("%w%s", ErrNoLinux, text)
 	}
 	var devices []string
 	for _, r := range roots {

@@ -14,7 +14,7 @@ import (
 func (x *run) native(ctx context.Context, s personalize.PlanStep) error {
 	optional := s.Native.Generalize != nil && s.Native.Generalize.IfSystem
 	switch err := x.mount(ctx); {
-	case optional && errors.Is(err, inspect.ErrNoRoot):
+	case optional && errors.Is(err, inspect.ErrNoLinux):
 		x.o.Logf("generalize did nothing: %v", err)
 		return nil
 	case optional && err != nil:

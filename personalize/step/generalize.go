@@ -16,8 +16,9 @@ import (
 type Generalize struct {
 	// Keep names what stays: see [Traits].
 	Keep []string `json:"keep,omitempty" yaml:"keep,omitempty"`
-	// IfSystem does nothing to a disk without an operating system that can be told,
-	// where the step would fail otherwise. Deployments put such a step first.
+	// IfSystem does nothing to a disk without a Linux system, where the step would fail
+	// otherwise. Deployments put such a step first. It fails all the same where a system
+	// may be that was not seen, or there are several: their identity would be shared.
 	IfSystem bool `json:"ifSystem,omitempty" yaml:"ifSystem,omitempty"`
 }
 
