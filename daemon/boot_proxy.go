@@ -30,7 +30,7 @@ func (d *Daemon) checkProxy(c RunConfig) error {
 // startProxy tells servers where their boot is, as soon as that can be done, and until
 // end is called. The first attempt is over when it returns.
 func (r *running) startProxy(ctx context.Context) (end func()) {
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	life, stop := context.WithCancel(ctx) // a stop does not wait for a start
 	o := proxydhcp.Options{Path: netboot.Prefix + "boot.ipxe", Dir: r.d.bootDir("dhcp"), Log: netboot.Limited(r.d.log)}
 	if h := r.d.booting.Load(); h != nil {
 		o.Asked = h.Asked
@@ -45,6 +45,9 @@ func (r *running) startProxy(ctx context.Context) (end func()) {
 		defer close(done)
 		p, err := proxydhcp.Start(life, o)
 		for close(tried); err != nil; p, err = proxydhcp.Start(life, o) {
+			if life.Err() != nil {
+				return
+			}
 			r.d.log.Error("servers are not told where their boot is", "error", err, "again", proxyPause)
 			select {
 			case <-life.Done():

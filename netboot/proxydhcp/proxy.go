@@ -83,12 +83,7 @@ func Start(ctx context.Context, o Options) (_ *Proxy, err error) {
 		}
 		s := &server{program: program, file: filepath.Join(o.Dir, strconv.Itoa(i)+".conf"), log: o.Log.With("dnsmasq", n.device), asked: o.Asked}
 		s.pidFile = strings.TrimSuffix(s.file, ".conf") + ".pid"
-		if err := s.prepare(ctx, n.config(o.Programs, o.Path, s.pidFile)); err != nil {
-			return nil, err
-		}
-		first, cancel := context.WithTimeout(ctx, startTime)
-		run, err := s.start(first)
-		cancel()
+		run, err := s.first(ctx, n.config(o.Programs, o.Path, s.pidFile))
 		if err != nil {
 			return nil, err
 		}
@@ -118,6 +113,16 @@ type server struct {
 	program, file, pidFile string
 	log                    *slog.Logger
 	asked                  func(mac string)
+}
+
+// first is the first start, which ends with ctx, or late.
+func (s *server) first(ctx context.Context, config string) (*run, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := s.prepare(ctx, config); err != nil {
+		return nil, err
+	}
+	return s.start(ctx)
 }
 
 // prepare has dnsmasq check its configuration, and ends one of an earlier process.

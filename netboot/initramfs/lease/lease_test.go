@@ -215,6 +215,15 @@ func TestParse(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, byte(kindNak), kind)
 
+	for _, length := range []int{0, 253, 254, 255} { // 2 more than some are more than a byte holds
+		long := append(append([]byte{43, byte(length)}, make([]byte, length)...), good...)
+		_, l, err := parse(answer(q, kindAck, long...), q)
+		require.NoError(t, err, "an option of %d bytes", length)
+		require.Equal(t, time.Hour, l.Time)
+		_, _, err = parse(answer(q, kindAck, long[:2]...), q)
+		require.Error(t, err, "an option of %d bytes that breaks off", length)
+	}
+
 	other := *q
 	other.transaction++
 	_, _, err = parse(answer(&other, kindAck, good...), q)
@@ -240,6 +249,9 @@ func FuzzParse(f *testing.F) {
 	q := &question{kind: kindDiscover, transaction: 7, mac: []byte{0x52, 0x54, 0, 0, 0, 1}}
 	f.Add(answer(q, kindAck, optionMask, 4, 255, 255, 255, 0, optionTime, 4, 0, 0, 14, 16))
 	f.Add(answer(q, kindNak))
+	for _, length := range []int{253, 254, 255} {
+		f.Add(answer(q, kindAck, append([]byte{43, byte(length)}, make([]byte, length)...)...))
+	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		kind, l, err := parse(p, q)
 		if err == nil && kind != kindNak && (!l.Address.IsValid() || !l.Server.IsValid() || l.Time < shortest) {

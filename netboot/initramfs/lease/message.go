@@ -106,8 +106,9 @@ func parse(p []byte, q *question) (kind byte, l Lease, err error) {
 		if len(rest) < 2 || len(rest) < 2+int(rest[1]) {
 			return 0, l, fmt.Errorf("option %d breaks off", rest[0])
 		}
-		options[rest[0]] = append(options[rest[0]], rest[2:2+rest[1]]...) // RFC 3396: they are joined
-		rest = rest[2+rest[1]:]
+		end := 2 + int(rest[1])                                     // more than a byte holds
+		options[rest[0]] = append(options[rest[0]], rest[2:end]...) // RFC 3396: they are joined
+		rest = rest[end:]
 	}
 	if v := options[optionKind]; len(v) == 1 {
 		kind = v[0]
