@@ -160,6 +160,9 @@ func (l *pxeLab) start(ns string, prepare func(*exec.Cmd), args ...string) *exec
 	return cmd
 }
 
+// socket is where programs of this host reach volumes.
+func (l *pxeLab) socket() string { return filepath.Join(filepath.Dir(l.data), "nbd") }
+
 func (l *pxeLab) serve() {
 	l.t.Helper()
 	log, err := os.OpenFile(filepath.Join(l.bin, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -170,7 +173,7 @@ func (l *pxeLab) serve() {
 		cmd.Stderr = log
 		out, err = cmd.StdoutPipe()
 		require.NoError(l.t, err)
-	}, filepath.Join(l.bin, "goldstream"), "--data", l.data, "serve", "--nbd", "10.99.0.1:10809", "--boot", "10.99.0.1:8480", "--boot-dhcp", "proxy")
+	}, filepath.Join(l.bin, "goldstream"), "--data", l.data, "serve", "--nbd", "10.99.0.1:10809", "--nbd", "unix:"+l.socket(), "--boot", "10.99.0.1:8480", "--boot-dhcp", "proxy")
 	l.t.Cleanup(func() { // in order: it has a dnsmasq
 		_ = l.server.Process.Signal(syscall.SIGTERM)
 		_ = l.server.Wait()
@@ -196,6 +199,7 @@ type machine struct {
 	io.Writer
 	r   *bufio.Reader
 	all *os.File // what the console said
+	cmd *exec.Cmd
 }
 
 func (l *pxeLab) switchOn(m *machine) {
@@ -218,7 +222,7 @@ func (l *pxeLab) switchOn(m *machine) {
 	}
 	qemu := append([]string{"qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024", "-display", "none",
 		"-serial", "stdio", "-monitor", "none", "-no-reboot"}, firmware...)
-	l.start(l.ours, func(cmd *exec.Cmd) {
+	m.cmd = l.start(l.ours, func(cmd *exec.Cmd) {
 		out, err := cmd.StdoutPipe()
 		require.NoError(l.t, err)
 		m.r = bufio.NewReader(out)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -84,6 +85,24 @@ EOF`)
 		require.Equal(t, []string{"0", "0"}, strings.Fields(failed), event.name)
 		require.Contains(t, address, "10.99.0.1", event.name)
 	}
+	l.checkPowerOff(m, s)
+}
+
+// checkPowerOff has the machine shut down: it comes to its end, and leaves its root file
+// system clean.
+func (l *pxeLab) checkPowerOff(m *machine, s *shell) {
+	l.t.Helper()
+	_, err := io.WriteString(s.c, "systemctl poweroff\n")
+	require.NoError(l.t, err)
+	l.await(m, "Power down")
+	require.NoError(l.t, m.cmd.Wait())
+	disk := filepath.Join(l.bin, "disk")
+	l.run("nbdcopy", "nbd+unix:///"+m.name+"?socket="+l.socket(), disk)
+	const root = 129 << 20 // where testdata/golden/build-debian-image.sh puts it
+	superblock := l.run("dumpe2fs", "-h", fmt.Sprintf("%s?offset=%d", disk, root))
+	require.Regexp(l.t, `Filesystem state: +clean\n`, superblock)
+	require.NotContains(l.t, superblock, "needs_recovery")
+	l.run("e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", disk, root))
 }
 
 func wait(ctx context.Context, d time.Duration) {
