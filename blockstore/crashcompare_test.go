@@ -92,11 +92,7 @@ func (r *crashRun) compareVolume(v *crashVolume) {
 		return
 	}
 	powerLoss, larger := v.powerLoss, v.larger
-	var named *FailureInfo
-	if f := info.Failure; f != nil && f.Accepted != v.accepted {
-		named, v.accepted = f, f.Accepted
-	}
-	lost, err := r.settle(v, got, r.unsure(), named)
+	lost, err := r.settle(v, got, r.unsure(), v.newlyAccepted(info.Failure))
 	if err != nil {
 		r.fail("%w", err)
 	}
