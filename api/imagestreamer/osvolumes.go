@@ -2,9 +2,11 @@ package imagestreamer
 
 import (
 	"encoding/json"
+	"errors"
 
 	"goldstream/api/rest"
 	"goldstream/lifecycle/model"
+	"goldstream/lifecycle/store"
 	"goldstream/lifecycle/task"
 )
 
@@ -30,8 +32,7 @@ func volumeRoutes() []rest.Route {
 			first, second := c.PathValue("first"), c.PathValue("second")
 			switch {
 			case first == "archive":
-				c.SetPathValue("id", second)
-				return volumeLog(c)
+				return volumeLog(c, second)
 			case second == "storage":
 				c.SetPathValue("id", first)
 				return volumeStorage(c)
@@ -65,8 +66,22 @@ func showVolume(v *rest.View, res model.Resource, o rest.Object) error {
 	return err
 }
 
-// volumeLog is what was logged when a volume was made.
-func volumeLog(c *rest.Call) error {
+// volumeLog is what was logged when a volume was made. Some clients name it by its
+// name.
+func volumeLog(c *rest.Call, idOrName string) error {
+	c.SetPathValue("id", idOrName)
+	err := c.View(func(v *rest.View) error {
+		res, err := v.ByName(model.OSVolumes, idOrName)
+		if err == nil {
+			c.SetPathValue("id", res.Head().URI.ID())
+		} else if errors.Is(err, store.ErrNotFound) {
+			err = nil // then it is an ID
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return sendLog(c, osVolumes(), func(res model.Resource, i task.Info) bool {
 		b, err := json.Marshal(i.Result)
 		var made struct{ Name string }

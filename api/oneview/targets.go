@@ -36,7 +36,7 @@ func availableTargets(c *rest.Call) error {
 		o := rest.Object{
 			"enclosureBay": h.Bay, "enclosureName": v.Name(h.InEnclosure()), "enclosureUri": string(h.InEnclosure()), "enclosureGroupUri": nil,
 			"serverHardwareUri": string(h.URI), "serverHardwareName": h.Name, "serverHardwareTypeUri": string(h.Type), "serverHardwareTypeName": v.Name(h.Type),
-			"powerState": powerOf(h), "formFactor": "", "serverHardwareStatus": "OK",
+			"powerState": powerOf(h), "formFactor": []string{}, "serverHardwareStatus": "OK",
 		}
 		if le != nil {
 			o["enclosureGroupUri"] = string(le.Group)
