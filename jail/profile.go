@@ -45,6 +45,10 @@ const (
 		openat2 creat syncfs inotify_init1 inotify_add_watch inotify_rm_watch
 		getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr`
 
+	// attributeCalls write extended attributes: where they are not allowed, a program
+	// is told that files have none.
+	attributeCalls = `setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr`
+
 	umlCalls = `modify_ldt set_thread_area get_thread_area memfd_create mlockall`
 )
 

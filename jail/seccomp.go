@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
@@ -13,7 +14,8 @@ import (
 )
 
 // Profile is a seccomp allow list. A call that is not on it fails with EPERM,
-// or ends the program if Kill is set. The profiles of this package are made
+// or ends the program if Kill is set; one that writes extended attributes, with
+// EOPNOTSUPP. The profiles of this package are made
 // by ImageTool, Script and UserModeLinux.
 //
 // A filter sees arguments by value only (seccomp(2)): no path, no structure.
@@ -74,7 +76,14 @@ func sockFilter(raw []bpf.RawInstruction) ([]syscall.SockFilter, error) {
 
 func (p Profile) groups(machine *arch.Info) []seccomp.SyscallGroup {
 	filtered := p.conditions()
-	special := []string{"clone3"}
+	// Tools that would keep the attributes of a file complain of any other error.
+	var none []string
+	for _, name := range strings.Fields(attributeCalls) {
+		if !slices.Contains(p.Calls, name) {
+			none = append(none, name)
+		}
+	}
+	special := append([]string{"clone3"}, none...)
 	for _, c := range filtered {
 		special = append(special, c.Name)
 	}
@@ -84,11 +93,15 @@ func (p Profile) groups(machine *arch.Info) []seccomp.SyscallGroup {
 			plain = append(plain, name)
 		}
 	}
-	return []seccomp.SyscallGroup{
+	groups := []seccomp.SyscallGroup{
 		{Names: []string{"clone3"}, Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)},
 		{Names: plain, Action: seccomp.ActionAllow},
 		{NamesWithCondtions: filtered, Action: seccomp.ActionAllow},
 	}
+	if len(none) > 0 && !p.Kill {
+		groups = append(groups, seccomp.SyscallGroup{Names: none, Action: seccomp.ActionErrno | seccomp.Action(unix.EOPNOTSUPP)})
+	}
+	return groups
 }
 
 // conditions lists only what is allowed: the kernel looks at 32 of the 64 bits

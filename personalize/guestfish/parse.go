@@ -110,12 +110,12 @@ func (p *parser) command(c *Command, at, end int) bool {
 	if pipe >= 0 {
 		c.body.piped, c.body.pipe = true, line[pipe:]
 	}
-	if strings.EqualFold(name.text, "glob") {
+	for prefix := prefixOf(name.text, c); prefix != nil; prefix = prefixOf(name.text, c) {
 		if len(words) == 0 {
-			p.problem(at, "glob needs a command: glob COMMAND ARG…")
+			p.problem(at, fmt.Sprintf("%s needs a command: %[1]s COMMAND ARG…", strings.ToLower(name.text)))
 			return false
 		}
-		c.Glob = true
+		*prefix = true
 		name, words = words[0], words[1:]
 	}
 	if p.draft(at+name.start, at+name.end) {
@@ -136,6 +136,17 @@ func (p *parser) command(c *Command, at, end int) bool {
 		return false
 	}
 	return p.heredoc(c, at, words)
+}
+
+// prefixOf tells what a word before a command asks for; nil: it is the command.
+func prefixOf(name string, c *Command) *bool {
+	switch {
+	case strings.EqualFold(name, "glob") && !c.Glob:
+		return &c.Glob
+	case strings.EqualFold(name, "time") && !c.Timed:
+		return &c.Timed
+	}
+	return nil
 }
 
 func nameEnd(line string, at int) int {

@@ -251,3 +251,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestPrefixes reads words before a command, in any order, each once.
+func TestPrefixes(t *testing.T) {
+	p, err := parse(t, "time rm /x\ntime glob rm /x*\nGLOB time rm /x*\nlcd ./d", Options{})
+	require.NoError(t, err)
+	var got []string
+	for _, c := range p.Commands {
+		got = append(got, fmt.Sprintf("%s %v %v %q", c.Name(), c.Timed, c.Glob, c.Args()))
+	}
+	require.Equal(t, []string{`rm true false ["/x"]`, `rm true true ["/x*"]`, `rm true true ["/x*"]`, `lcd false false ["./d"]`}, got)
+	for _, bad := range []string{"time", "time time rm /x", "glob", "time !ls"} {
+		_, err := parse(t, bad, Options{})
+		require.Error(t, err, bad)
+	}
+}

@@ -30,6 +30,7 @@ type Command struct {
 	Kind     Kind
 	MayFail  bool // its failure is ignored
 	Glob     bool // once for each match of the arguments
+	Timed    bool // how long it took is printed
 	// Spec describes the command of kind Guest. It is nil for one that is not
 	// known yet: only drafts have such.
 	Spec *Spec

@@ -136,6 +136,7 @@ sh                          text
 sh-lines                    text
 command-lines               words
 sync                        :
+lcd                         localdir
 setenv                      text text
 unsetenv                    text
 help                        text *

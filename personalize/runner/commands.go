@@ -30,6 +30,7 @@ func ownCommands() map[string]handler {
 		"version": func(_ *Session, _ context.Context, c call) error { return c.print(version) },
 		// Each unmount and the end write back what is cached, and tell whether they could.
 		"sync":     func(*Session, context.Context, call) error { return nil },
+		"lcd":      (*Session).lcd,
 		"setenv":   (*Session).setenv,
 		"unsetenv": (*Session).unsetenv,
 	}

@@ -229,3 +229,11 @@ func TestEveryCommandHasAHandler(t *testing.T) {
 	}
 	require.Len(t, have, len(used), "a handler of no command")
 }
+
+// TestTimed says after a command how long it took, in guestfish's words.
+func TestTimed(t *testing.T) {
+	c := boot(t, makeDisk(t, partition{64, "ext4", linux(t)}))
+	printed, err := play(t, c, "mount /dev/sda1 /\ntime glob is-file /etc/host*\n-time cat /none")
+	require.NoError(t, err)
+	require.Regexp(t, `^true\nelapsed time: \d+\.\d\d seconds\n$`, printed)
+}

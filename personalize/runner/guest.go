@@ -2,9 +2,11 @@ package runner
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"goldstream/personalize/guestfish"
 )
@@ -29,6 +31,18 @@ func (s *Session) guest(ctx context.Context, c guestfish.Command) error {
 	if c.Spec == nil {
 		return failf("an unknown command")
 	}
+	if !c.Timed {
+		return s.piped(ctx, c)
+	}
+	began := time.Now()
+	if err := s.piped(ctx, c); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s.log.stdout, "elapsed time: %.2f seconds\n", time.Since(began).Seconds())
+	return err
+}
+
+func (s *Session) piped(ctx context.Context, c guestfish.Command) error {
 	text, piped := c.Pipe()
 	if !piped {
 		return s.each(ctx, c, s.log.stdout)
@@ -53,6 +67,7 @@ func (s *Session) each(ctx context.Context, c guestfish.Command, out io.Writer) 
 		return failf("%s cannot be carried out here", c.Spec.Name)
 	}
 	args, options := c.Spec.Split(c.Args())
+	args = s.beneath(c.Spec, args)
 	heredoc, _ := c.Heredoc()
 	if !c.Glob {
 		return run(s, ctx, call{args, options, heredoc, out})
@@ -73,6 +88,20 @@ func (s *Session) each(ctx context.Context, c guestfish.Command, out io.Writer) 
 		}
 	}
 	return first
+}
+
+// beneath are the arguments with local names as they are after lcd.
+func (s *Session) beneath(spec *guestfish.Spec, args []string) []string {
+	args = slices.Clone(args)
+	for i, name := range args {
+		switch spec.Param(i, len(args)) {
+		case guestfish.LocalIn, guestfish.LocalOut, guestfish.LocalDir:
+			if s.dir != "" && name != "-" && !strings.HasPrefix(name, "/") {
+				args[i] = s.dir + "/" + name
+			}
+		}
+	}
+	return args
 }
 
 // mostGlobbed bounds the commands that one glob becomes.

@@ -112,6 +112,21 @@ func (s *Session) downloadOffset(ctx context.Context, c call) error {
 	})
 }
 
+// lcd has the shells and local files that follow be in another directory.
+func (s *Session) lcd(ctx context.Context, c call) error {
+	local, err := s.scripts()
+	if err != nil {
+		return err
+	}
+	if info, err := local.Stat(ctx, c.args[0]); err != nil {
+		return err
+	} else if info.Type != wire.TypeDirectory {
+		return failf("%s is no directory", c.args[0])
+	}
+	s.dir = path.Clean(c.args[0])
+	return nil
+}
+
 // copyIn copies local files and trees into a directory of the disk. They are then
 // root's.
 func (s *Session) copyIn(ctx context.Context, c call) error {

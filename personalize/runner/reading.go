@@ -143,9 +143,17 @@ func (s *Session) ls(ctx context.Context, c call) error {
 	return c.printList(names(list), err)
 }
 
+// find prints names as guestfish does, which takes the argument off the front of each
+// path and no more: of a directory that does not end with a slash, names begin with one.
 func (s *Session) find(ctx context.Context, c call) error {
 	list, err := s.disk.Walk(ctx, c.args[0])
-	return c.printList(sorted(names(list)), err)
+	found := names(list)
+	if !strings.HasSuffix(c.args[0], "/") {
+		for i := range found {
+			found[i] = "/" + found[i]
+		}
+	}
+	return c.printList(sorted(found), err)
 }
 
 func names(list []sandbox.Entry) (names []string) {

@@ -82,6 +82,7 @@ type Session struct {
 	start    func() (Local, error)
 	local    Local    // nil: not started yet
 	env      []string // of local shells, NAME=value
+	dir      string   // of local shells and files; "": where the cell begins
 	systems  []system // that inspect-os found
 	exited   bool
 }

@@ -39,7 +39,7 @@ func (s *Session) shell(ctx context.Context, text string, stdin io.Reader, out i
 	if err != nil {
 		return err
 	}
-	return local.Shell(ctx, sandbox.Line{Text: text, Env: s.env, Stdin: stdin, Stdout: out, Stderr: s.log.stderr, Limit: shellOutput})
+	return local.Shell(ctx, sandbox.Line{Text: text, Dir: s.dir, Env: s.env, Stdin: stdin, Stdout: out, Stderr: s.log.stderr, Limit: shellOutput})
 }
 
 // inline runs what a shell prints as commands. guestfish runs them while the shell
