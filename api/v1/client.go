@@ -15,8 +15,10 @@ import (
 
 // Client talks to a daemon. It is safe for any number of goroutines.
 type Client struct {
-	http *http.Client
-	dial func(context.Context) (net.Conn, error)
+	http  *http.Client
+	dial  func(context.Context) (net.Conn, error) // nil over the network
+	base  string                                  // URL of the daemon
+	token string                                  // of a session or an API token; over the network
 }
 
 // NewClient returns a client of the daemon at the socket path.
@@ -26,7 +28,7 @@ func NewClient(socket string) *Client {
 
 // NewClientDial returns a client whose connections dial makes.
 func NewClientDial(dial func(context.Context) (net.Conn, error)) *Client {
-	return &Client{dial: dial, http: &http.Client{Transport: &http.Transport{
+	return &Client{dial: dial, base: "http://goldstream", http: &http.Client{Transport: &http.Transport{
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableCompression: true,
 		WriteBufferSize:    256 << 10,
@@ -157,9 +159,12 @@ func jsonBody(v any) (io.Reader, error) {
 // do sends a request and returns the answer if it is a good one. A size of 0
 // or more is the length of a body whose reader does not tell.
 func (c *Client) do(ctx context.Context, method, path, contentType string, body io.Reader, size int64, opts []Option) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://goldstream"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", contentType)
@@ -187,7 +192,10 @@ func transportError(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if ue, ok := err.(*url.Error); ok {
-		err = ue.Err // the URL's host is made up
+		err = ue.Err // the URL's host may be made up
+	}
+	if e := certificateError(err); e != nil {
+		return e
 	}
 	return fmt.Errorf("the connection to the daemon broke: %w", err)
 }

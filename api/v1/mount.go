@@ -166,6 +166,10 @@ func (l mountLines) send(e MountEvent) {
 // can be used. Mount returns when it was unmounted; when ctx ends it leaves, and
 // everything on the mount fails.
 func (c *Client) Mount(ctx context.Context, req MountRequest, device func() (*os.File, error), ready func()) error {
+	if c.dial == nil {
+		return &Error{Code: CodeRole, Message: "a mount works on the daemon's host alone, over the socket in its data directory",
+			Advice: "Run it there, or export the image or a snapshot to a file."}
+	}
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -46,6 +47,11 @@ func newApp(s streams) *cli.App {
 		noun("enclosure-group", "templates of enclosures", groupCommands()),
 		noun("logical-enclosure", "groups of enclosures: the homes of OS volumes", logicalCommands()),
 		noun("store", "the store as a whole: its metadata, and what to do when it is damaged", storeCommands()),
+		loginCommand(),
+		logoutCommand(),
+		whoamiCommand(),
+		noun("user", "who may use the API over the network", userCommands()),
+		noun("token", "API tokens: how machines use the API over the network", apiTokenCommands()),
 		noun("export", "by which tokens servers of the network open volumes", tokenCommands()),
 		inspectCommand(),
 		noun("boot", "how servers boot from the network", bootCommands()),
@@ -76,7 +82,30 @@ func commonFlags() []cli.Flag {
 			EnvVars: []string{"GOLDSTREAM_DATA"},
 		},
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
+		&cli.StringFlag{
+			Name: "server", Usage: "`URL` of a daemon on another host, https://HOST:PORT, in place of one on --data",
+			EnvVars: []string{"GOLDSTREAM_SERVER"},
+		},
+		&cli.StringFlag{
+			Name: "ca", Usage: "`FILE` with the certificate of the authority that the server's is of (default: what this host trusts)",
+			EnvVars: []string{"GOLDSTREAM_CA"},
+		},
+		&cli.StringFlag{
+			Name: "token-file", Usage: "`FILE` that holds the token for the server, from 'login' or 'token create' (default: GOLDSTREAM_TOKEN)",
+			EnvVars: []string{"GOLDSTREAM_TOKEN_FILE"},
+		},
 	}
+}
+
+// besides are the common flags of a verb; one of its own hides that of the same
+// name.
+func besides(own []cli.Flag) (list []cli.Flag) {
+	for _, f := range commonFlags() {
+		if !slices.ContainsFunc(own, func(o cli.Flag) bool { return o.Names()[0] == f.Names()[0] }) {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 func noun(name, usage string, verbs []*cli.Command) *cli.Command {
@@ -107,7 +136,7 @@ func (v verb) command() *cli.Command {
 		Usage:        v.usage,
 		ArgsUsage:    v.args,
 		Description:  v.description(),
-		Flags:        append(v.flags, commonFlags()...),
+		Flags:        append(v.flags, besides(v.flags)...),
 		OnUsageError: onUsageError,
 		BashComplete: v.completer(),
 		// Else the library takes the names h and help for its own command.

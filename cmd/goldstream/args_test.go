@@ -119,7 +119,7 @@ for word in --si -- im; do
   _goldstream
   echo "${COMPREPLY[@]}"
 done`
-	assert.Equal(t, "--size\n--owner --request-id --data --json --help\nimport\n", tool(t, "bash", "-c", script, program))
+	assert.Equal(t, "--size\n--owner --request-id --data --json --server --ca --token-file --help\nimport\n", tool(t, "bash", "-c", script, program))
 }
 
 func FuzzInterspersed(f *testing.F) {

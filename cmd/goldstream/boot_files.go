@@ -24,7 +24,7 @@ func extractBoot(c *call) error {
 	if _, err := os.Lstat(dest); err == nil {
 		return &cured{err: fmt.Errorf("%s is there already: %w", dest, fs.ErrExist), cure: "Name a directory that is not there yet."}
 	}
-	tools, err := sandbox.Find(c.ctx, c.sandboxOptions())
+	tools, err := c.cellTools()
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func (c *call) with(create bool, f func(*v1.Client) error) error {
 }
 
 func (c *call) connect(create bool) (*connection, error) {
+	if conn, err := c.reachServer(); conn != nil || err != nil {
+		return conn, err
+	}
 	dir := c.String("data")
 	if dir == "" {
 		return nil, usagef("--data is empty: name the data directory, or leave the flag away for %s", defaultData)
@@ -67,6 +70,9 @@ func (c *call) connect(create bool) (*connection, error) {
 
 // reachDaemon returns nothing where no daemon listens.
 func (c *call) reachDaemon(dir string) (*connection, error) {
+	if conn, err := c.reachServer(); conn != nil || err != nil {
+		return conn, err
+	}
 	socket := filepath.Join(dir, v1.SocketName)
 	conn, err := v1.Dial(c.ctx, socket)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
@@ -119,6 +125,11 @@ func daemonNames[T any](c *call, list func(*v1.Client, context.Context) ([]T, er
 	ctx, cancel := context.WithTimeout(c.ctx, time.Second)
 	defer cancel()
 	client := v1.NewClient(filepath.Join(c.String("data"), v1.SocketName))
+	if conn, err := c.reachServer(); err != nil {
+		return nil
+	} else if conn != nil {
+		client = conn.Client
+	}
 	defer client.Close()
 	found, _ := list(client, ctx) // without an answer there are no names
 	names := make([]string, len(found))

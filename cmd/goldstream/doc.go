@@ -7,13 +7,17 @@
 //	goldstream snapshot create|list|delete|prune|export
 //	goldstream inspect|sandbox prepare|sandbox check
 //	goldstream mount|unmount DIR
+//	goldstream login|logout|whoami --server URL
+//	goldstream user   create|list|role|password|delete
+//	goldstream token  create|list|revoke
 //	goldstream doctor
 //	goldstream check|space|status|version|completion
 //
 // Every command takes --data DIR (or GOLDSTREAM_DATA). Where a daemon serves
 // that directory, the command talks to it over DIR/goldstream.sock; where none
 // does, it opens the directory itself and runs the same handlers inside this
-// process. Flags may stand anywhere: before the noun, between the arguments,
+// process. With --server URL it talks to a daemon of another host, with a token.
+// Flags may stand anywhere: before the noun, between the arguments,
 // behind them; "--" ends them.
 //
 // # Exit codes
@@ -26,6 +30,7 @@
 //	5    no space left
 //	6    locked by another process
 //	7    damaged data: found by verify or check, or in the store itself
+//	8    not allowed: no login, a bad token, or another role
 //	130  cancelled
 //
 // # Output

@@ -59,6 +59,9 @@ func dumpTo(c *call, w io.Writer) (blockstore.DumpInfo, error) {
 }
 
 func restoreDump(c *call) error {
+	if err := c.here(); err != nil {
+		return err
+	}
 	in, closeIn := c.in, func() error { return nil }
 	if path := c.arg(0); path != "-" {
 		f, err := os.Open(path)

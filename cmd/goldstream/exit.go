@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 
+	"goldstream/access"
 	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/daemon"
@@ -26,6 +27,7 @@ const (
 	exitNoSpace   = 5
 	exitLocked    = 6
 	exitDamaged   = 7
+	exitDenied    = 8
 	exitCancelled = 130
 )
 
@@ -39,6 +41,7 @@ EXIT CODES:
    5    no space left
    6    locked by another process
    7    damaged data: found by verify or check, or in the store itself
+   8    not allowed: no login, a bad token, or another role
    130  cancelled
 `
 
@@ -68,7 +71,8 @@ func exitCode(err error) int {
 		{exitNoSpace, []error{blockstore.ErrNoSpace, syscall.ENOSPC, syscall.EDQUOT}},
 		{exitLocked, []error{blockstore.ErrLocked}},
 		{exitDamaged, []error{blockstore.ErrCorrupt}},
-		{exitUsage, []error{blockstore.ErrInvalid, attribute.ErrInvalid}},
+		{exitDenied, []error{access.ErrUnknown, access.ErrForbidden, access.ErrOneTime, access.ErrThrottle}},
+		{exitUsage, []error{access.ErrInvalid, blockstore.ErrInvalid, attribute.ErrInvalid}},
 	} {
 		if slices.ContainsFunc(row.causes, func(c error) bool { return errors.Is(err, c) }) {
 			return row.code
@@ -110,6 +114,10 @@ func advice(err error) string {
 		return cure.cure
 	case errors.As(err, &usage):
 		return "'goldstream --help' lists the commands, 'goldstream NOUN VERB --help' explains one."
+	case errors.Is(err, access.ErrThrottle):
+		return "The daemon's host needs no login: run the command there."
+	case errors.Is(err, access.ErrUnknown):
+		return "'goldstream login' begins a session at a server; 'goldstream token create' makes a token that lasts."
 	case errors.Is(err, blockstore.ErrNotFound) && !errors.Is(err, daemon.ErrNoData):
 		return "'goldstream image list', 'goldstream volume list', 'goldstream snapshot list VOLUME', 'goldstream plan list' and 'goldstream task list' show what there is."
 	case errors.Is(err, fs.ErrPermission):

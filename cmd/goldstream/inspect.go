@@ -29,7 +29,7 @@ func inspectCommand() *cli.Command {
 func diskNames(c *call) []string { return append(imageNames(c), volumeNames(c)...) }
 
 func inspectDisk(c *call) error {
-	tools, err := sandbox.Find(c.ctx, c.sandboxOptions())
+	tools, err := c.cellTools()
 	if err != nil {
 		return err
 	}
@@ -48,6 +48,14 @@ func inspectDisk(c *call) error {
 		return err
 	}
 	return c.print(report, func(w io.Writer) { showReport(w, report) })
+}
+
+// cellTools finds what a disk cell needs, to which a disk goes through a mount.
+func (c *call) cellTools() (t sandbox.Tools, err error) {
+	if err := c.here(); err != nil {
+		return t, err
+	}
+	return sandbox.Find(c.ctx, c.sandboxOptions())
 }
 
 // diskFile is where a mount shows the image or volume of that name.

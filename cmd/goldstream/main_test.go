@@ -138,10 +138,13 @@ func (h *house) serve(flags ...string) *service {
 	h.tb.Cleanup(s.kill)
 	line, err := bufio.NewReader(pr).ReadString('\n')
 	require.NoError(h.tb, err, "no ready line; the log: %s", s.log)
+	if s.ready = line; strings.HasPrefix(line, "{") { // with --json
+		return s
+	}
 	words := strings.Fields(line)
 	require.Greater(h.tb, len(words), 3, line)
 	require.Equal(h.tb, []string{"goldstream", testVersion, "ready:"}, words[:3])
-	s.ready, s.uri = line, words[3]
+	s.uri = words[3]
 	return s
 }
 

@@ -63,6 +63,9 @@ func stateOf(t sandbox.Tools) sandboxState {
 }
 
 func prepareSandbox(c *call) error {
+	if err := c.here(); err != nil {
+		return err
+	}
 	dir := c.String("data")
 	if err := checkOwner(dir); err != nil {
 		return err

@@ -31,7 +31,7 @@ func serveCommand() *cli.Command {
 			},
 			&cli.StringSliceFlag{Name: "boot", Usage: "`ADDR`ess, host:port, where servers get their boots by HTTP (docs/netboot.md); may be repeated"},
 			&cli.StringFlag{Name: "boot-dhcp", Usage: "how servers are told of these addresses: `MODE` proxy runs dnsmasq, beside the DHCP server that gives addresses, and iPXE by TFTP; none leaves it to that server", Value: "none"},
-			&cli.StringSliceFlag{Name: "api", Usage: "`ADDR`ess, host:port, where the API is served over the network, with TLS, to users and tokens (docs/security.md); may be repeated"},
+			&cli.StringSliceFlag{Name: "api", Usage: "`ADDR`ess, host:port, where the API is served over the network, with TLS, to users and tokens (docs/api.md); may be repeated"},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
@@ -139,10 +139,11 @@ func (r readiness) print(c *cli.Context) {
 		_ = json.NewEncoder(c.App.Writer).Encode(r)
 		return
 	}
-	fmt.Fprintf(c.App.Writer, "goldstream %s ready: %s\n", r.Version, strings.Join(append(r.NBD, r.API...), " "))
+	text := fmt.Sprintf("goldstream %s ready: %s\n", r.Version, strings.Join(append(r.NBD, r.API...), " "))
 	if r.OneTimePassword != "" {
-		fmt.Fprintf(c.App.Writer, "user administrator, one-time password (the first login has to change it): %s\n", r.OneTimePassword)
+		text += fmt.Sprintf("user administrator, one-time password (the first login has to change it): %s\n", r.OneTimePassword)
 	}
+	_, _ = io.WriteString(c.App.Writer, text) // at once: whoever reads may leave after the first line
 }
 
 // apiListeners are checked before the data is opened.

@@ -93,6 +93,9 @@ func checkpointNames(c *call) []string {
 
 // offline runs f on a data directory that no daemon has open.
 func offline[T any](c *call, f func(ctx context.Context, dir string) (T, error), show func(w io.Writer, report T)) error {
+	if err := c.here(); err != nil {
+		return err
+	}
 	dir := c.String("data")
 	if err := checkOwner(dir); err != nil {
 		return err
