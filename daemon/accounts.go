@@ -34,3 +34,11 @@ func (d *Daemon) Accounts() (*access.Accounts, error) {
 
 // Accounts returns the users, sessions and API tokens.
 func (b *backend) Accounts(context.Context) (*access.Accounts, error) { return b.d.Accounts() }
+
+// whoOf is who makes the request of ctx, as the audit trail and tasks name it.
+func whoOf(ctx context.Context) string {
+	if who, ok := access.From(ctx); ok {
+		return who.Name
+	}
+	return "goldstream"
+}

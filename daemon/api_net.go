@@ -155,7 +155,7 @@ func (r *running) serveNet(b backend) {
 	a.serve(&http.Server{
 		Handler:           r.d.netHandler(&b, accounts),
 		MaxHeaderBytes:    netHeader,
-		ReadHeaderTimeout: netHeaderTime,
+		ReadHeaderTimeout: r.d.opts.headerTime,
 		IdleTimeout:       netIdle,
 		ErrorLog:          slog.NewLogLogger(netboot.Limited(r.d.log).Handler(), slog.LevelWarn),
 	}, r.net.lns...)

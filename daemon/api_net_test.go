@@ -48,10 +48,14 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-func newNet(t *testing.T, address string) *netFixture {
+func newNet(t *testing.T, address string, with ...func(*Options)) *netFixture {
 	f := &netFixture{log: &safeBuffer{}}
 	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	d, err := Open(filepath.Join(t.TempDir(), "data"), Options{Logger: log})
+	o := Options{Logger: log}
+	for _, f := range with {
+		f(&o)
+	}
+	d, err := Open(filepath.Join(t.TempDir(), "data"), o)
 	require.NoError(t, err)
 	f.d = d
 	l, err := ParseAPIListener(address)
@@ -163,6 +167,18 @@ func TestFirstLoginOverTheNetwork(t *testing.T) {
 	status, code, _ = f.ask(t, login.Token, "GET", "/v1/images", "")
 	require.Equal(t, 401, status)
 	require.Equal(t, v1.CodeUnauthenticated, code)
+	status, _, body = f.ask(t, made.Token, "GET", "/v1/events", "")
+	require.Equal(t, 200, status)
+	before := body
+	status, _, body = f.ask(t, login.Token, "POST", "/v1/hardware-types", `{"name":"SY480"}`)
+	require.Equal(t, 401, status, "it was ended: %s", body)
+	_, _, body = f.ask(t, "", "POST", "/v1/sessions", `{"user":"anna","password":"correct horse"}`)
+	require.NoError(t, json.Unmarshal([]byte(body), &login), body)
+	status, _, body = f.ask(t, login.Token, "POST", "/v1/hardware-types", `{"name":"SY480"}`)
+	require.Equal(t, 200, status, body)
+	_, _, body = f.ask(t, made.Token, "GET", "/v1/events", "")
+	require.NotContains(t, before, `"who":"anna"`)
+	require.Contains(t, body, `"who":"anna"`, "the audit trail knows who it was")
 	for _, secret := range []string{f.oneTime, "wrong one", "a better one", "correct horse", login.Token, made.Token} {
 		require.NotContains(t, f.log.String(), secret)
 	}
@@ -246,6 +262,8 @@ func expectedRights() map[string]string {
 	m := map[string]string{}
 	for letters, routes := range map[string]string{
 		"iswrn": `GET /v1/version
+			GET /healthz
+			GET /readyz
 			POST /v1/sessions`,
 		"iswr": `/
 			GET /metrics
@@ -355,4 +373,42 @@ func TestListenersOfTheNetwork(t *testing.T) {
 			require.ErrorContains(t, err, want, s)
 		}
 	}
+}
+
+func TestHealth(t *testing.T) {
+	f := newNet(t, "127.0.0.1:0,tls=off")
+	status, _, body := f.ask(t, "", "GET", "/healthz", "")
+	require.Equal(t, 200, status)
+	require.JSONEq(t, `{"status":"ok"}`, body)
+	status, _, body = f.ask(t, "", "GET", "/readyz", "")
+	require.Equal(t, 200, status)
+	require.JSONEq(t, `{"ready":true,"parts":[{"name":"process","ready":true},{"name":"store","ready":true},{"name":"lifecycle","ready":true}]}`, body)
+	reader := f.roleToken(t, access.ReadOnly, 0)
+	_, _, text := f.ask(t, reader, "GET", "/metrics", "")
+	for _, line := range []string{
+		"goldstream_ready 1\n", "goldstream_tasks_halted 0\n", "goldstream_open_volumes 0\n",
+		`goldstream_api_requests_total{route="GET /healthz",status="200"} 1`, "goldstream_api_request_seconds_count ",
+	} {
+		require.Contains(t, text, line)
+	}
+	require.Contains(t, f.refusedBy(t), `goldstream_api_requests_total{route="GET /v1/images",status="401"} 1`)
+
+	// What is closed under it is not ready; why is for those who may read.
+	require.NoError(t, f.d.endTasks())
+	status, _, body = f.ask(t, "", "GET", "/readyz", "")
+	require.Equal(t, 503, status)
+	require.Contains(t, body, `{"name":"lifecycle","ready":false}`)
+	status, _, body = f.ask(t, reader, "GET", "/readyz", "")
+	require.Equal(t, 503, status)
+	require.Contains(t, body, `"why":`)
+	status, _, _ = f.ask(t, "", "GET", "/healthz", "")
+	require.Equal(t, 200, status)
+}
+
+// refusedBy is the text of metrics after a request that was refused.
+func (f *netFixture) refusedBy(t *testing.T) string {
+	status, _, _ := f.ask(t, "", "GET", "/v1/images", "")
+	require.Equal(t, 401, status)
+	_, _, text := f.ask(t, f.roleToken(t, access.ReadOnly, 0), "GET", "/metrics", "")
+	return text
 }

@@ -91,7 +91,7 @@ func (b *backend) carryOutTraced(ctx context.Context, w wish, t trace) (v1.Outco
 		return v1.Outcome{Effects: []v1.Effect{}, Task: &i}, err
 	}
 	base := change{b: b, key: s.Key(), tasks: tasks, newVolume: model.NewURI(model.OSVolumes), newProfile: model.NewURI(model.ServerProfiles)}
-	cause := store.Cause{Who: "api", Why: w.name}
+	cause := store.Cause{Who: whoOf(ctx), Why: w.name}
 	for range changeTries {
 		trial := base
 		var out v1.Outcome
@@ -134,7 +134,7 @@ func (b *backend) carryOutTraced(ctx context.Context, w wish, t trace) (v1.Outco
 		} else {
 			var i task.Info
 			i, err = tasks.SubmitWith(ctx, task.Request{
-				Kind: changeKindName, Name: trial.title(w.name), Owner: "api", Subject: cmp.Or(trial.subject, string(trial.about(t))), About: string(trial.about(t)), Key: w.how.RequestID, Digest: digest, Input: trial.work,
+				Kind: changeKindName, Name: trial.title(w.name), Owner: whoOf(ctx), Subject: cmp.Or(trial.subject, string(trial.about(t))), About: string(trial.about(t)), Key: w.how.RequestID, Digest: digest, Input: trial.work,
 			}, again)
 			out.Task = &i
 			b.d.opts.failpoint("submitted")

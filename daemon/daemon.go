@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"goldstream/api/v1"
 	"goldstream/blockstore"
 	"goldstream/fuse"
 	"goldstream/lifecycle/rules"
@@ -65,6 +66,9 @@ type Options struct {
 
 	// taskpoint is the same within the engine of tasks; openVolume comes between the
 	// store and a sandbox.
+	// headerTime is how long clients of the API on the network may take for a handshake
+	// and a header.
+	headerTime time.Duration
 	taskpoint  func(name string)
 	openVolume func(ctx context.Context, name string) (fuse.WritableDisk, error)
 }
@@ -87,6 +91,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Conversions == 0 {
 		o.Conversions = 4
+	}
+	if o.headerTime == 0 {
+		o.headerTime = netHeaderTime
 	}
 	if o.Sandboxes == 0 {
 		o.Sandboxes = 2
@@ -112,6 +119,7 @@ type Daemon struct {
 	clients              atomic.Pointer[nbd.Server] // nil where none serves
 	cells                cells
 	accounts             accounts
+	requests             v1.Requests
 	holds                holds
 }
 

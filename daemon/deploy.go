@@ -170,7 +170,7 @@ func (b *backend) Deploy(ctx context.Context, req v1.DeployRequest, requestID st
 		}
 	}
 	return tasks.Submit(ctx, task.Request{
-		Kind: deployKindName, Name: "deploy " + req.Name, Owner: "api", Subject: "volume " + req.Name, Key: requestID,
+		Kind: deployKindName, Name: "deploy " + req.Name, Owner: whoOf(ctx), Subject: "volume " + req.Name, Key: requestID,
 		Input: in,
 	})
 }

@@ -70,7 +70,7 @@ func (b *backend) forgetRetired(ctx context.Context, v blockstore.VolumeInfo) er
 	if err != nil {
 		return err
 	}
-	return s.Update(ctx, store.Cause{Who: "api", Why: "volume " + v.Name + " is retired no more"}, func(tx *store.Tx) error {
+	return s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "volume " + v.Name + " is retired no more"}, func(tx *store.Tx) error {
 		res, err := tx.ByName(model.OSVolumes, v.Name)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil

@@ -33,7 +33,7 @@ func (b *backend) ImportPlans(ctx context.Context, r io.Reader, dry bool) ([]v1.
 		return nil, err
 	}
 	var changes []v1.PlanChange
-	err = s.Update(ctx, store.Cause{Who: "api", Why: "plan import"}, func(tx *store.Tx) error {
+	err = s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "plan import"}, func(tx *store.Tx) error {
 		im := &planImport{tx: tx, images: images}
 		for _, kind := range []personalize.Kind{personalize.KindScript, personalize.KindBuild, personalize.KindDeployment} {
 			for i := range docs {

@@ -72,7 +72,7 @@ func (b *backend) DeletePlan(ctx context.Context, kind personalize.Kind, name st
 	if err != nil {
 		return err
 	}
-	return s.Update(ctx, store.Cause{Who: "api", Why: "plan delete"}, func(tx *store.Tx) error {
+	return s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "plan delete"}, func(tx *store.Tx) error {
 		res, err := tx.ByName(k, name)
 		if err != nil {
 			return err

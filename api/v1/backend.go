@@ -29,6 +29,7 @@ type Backend interface {
 	ScrubBackend
 	RepairBackend
 	AccountBackend
+	HealthBackend
 	Status(ctx context.Context) (Status, error)
 	// Connections lists the NBD clients and what they did.
 	Connections(ctx context.Context) (ConnectionList, error)

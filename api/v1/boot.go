@@ -73,8 +73,9 @@ func (s *server) routeBoot(mux *router) {
 		l.Servers, l.Unknown = orEmpty(l.Servers), orEmpty(l.Unknown)
 		return l, err
 	}))
-	mux.HandleFunc("POST /v1/boot/files", s.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
-		key, err := s.backend.PutBootFiles(r.Context(), r.Body)
+	mux.HandleFunc("POST /v1/boot/files", s.answer(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		body := unstalled(http.NewResponseController(w), r, stallTimeout)
+		key, err := s.backend.PutBootFiles(r.Context(), body)
 		return BootFiles{Files: key}, err
 	}))
 	mux.HandleFunc("PUT /v1/volumes/{name}/boot", s.answer(func(w http.ResponseWriter, r *http.Request) (any, error) {

@@ -51,7 +51,7 @@ func (s *server) stream(f func(*events, *http.Request) (any, error), query ...st
 		s.record(r, start, err)
 		e.end(v, err)
 		if e.upload != nil {
-			e.upload.discard(e.rc)
+			e.upload.discard()
 		} else {
 			drain(e.rc, r) // with a body unread the connection would break off
 		}

@@ -58,7 +58,7 @@ func (s *server) importImage(e *events, r *http.Request) (any, error) {
 
 func (s *server) importBody(e *events, r *http.Request, req blockstore.ImportRequest) (any, error) {
 	req.Owner = r.URL.Query().Get("owner")
-	e.upload = newUpload(r)
+	e.upload = newUpload(e.rc, r)
 	defer e.upload.close()
 	return s.backend.ImportStream(r.Context(), e.upload.r, r.ContentLength, req)
 }

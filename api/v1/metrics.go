@@ -3,6 +3,7 @@ package v1
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -10,13 +11,14 @@ import (
 	"time"
 
 	"goldstream/blockstore"
+	"goldstream/lifecycle/task"
 )
 
 // typeMetrics is the text format of Prometheus.
 const typeMetrics = "text/plain; version=0.0.4; charset=utf-8"
 
-// metrics answers GET /metrics with what /v1/stats and the exports of
-// /v1/connections say, in the text format of Prometheus.
+// metrics answers GET /metrics with what /v1/stats, the exports of /v1/connections
+// and the tasks say, and the requests of the API, in the text format of Prometheus.
 func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	text, err := s.metricsText(r)
@@ -46,6 +48,11 @@ func (s *server) metricsText(r *http.Request) ([]byte, error) {
 	var m metricsWriter
 	m.store(&st)
 	m.exports(l.Exports)
+	m.requests(s.requests)
+	m.one("ready", "gauge", "1 if all parts of the daemon work.", ready(s.backend.Ready(r.Context())))
+	if tasks, err := s.backend.Tasks(r.Context()); err == nil { // disks are served without them
+		m.tasks(tasks)
+	}
 	return m.b.Bytes(), nil
 }
 
@@ -177,6 +184,33 @@ func (m *metricsWriter) exports(list []ExportInUse) {
 	for _, e := range list {
 		m.line("nbd_errors_total", `export="`+labelEscapes.Replace(e.Export)+`"`, float64(e.Statistics.Errors))
 	}
+}
+
+func ready(parts []Part) float64 {
+	for _, p := range parts {
+		if !p.Ready {
+			return 0
+		}
+	}
+	return 1
+}
+
+// tasks writes how many tasks are in which state. One that stands still needs
+// somebody to look at it.
+func (m *metricsWriter) tasks(list []task.Info) {
+	counts := map[task.State]int{}
+	halted := 0
+	for i := range list {
+		counts[list[i].State]++
+		if list[i].Halted != "" && !list[i].State.Finished() {
+			halted++
+		}
+	}
+	m.head("tasks", "gauge", "Tasks that are kept, by state.")
+	for _, state := range slices.Sorted(maps.Keys(counts)) {
+		m.line("tasks", `state="`+labelEscapes.Replace(string(state))+`"`, float64(counts[state]))
+	}
+	m.one("tasks_halted", "gauge", "Tasks that stand still until somebody does something.", float64(halted))
 }
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)

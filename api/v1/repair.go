@@ -30,7 +30,7 @@ type RepairRequest struct {
 func (s *server) repairImage(e *events, r *http.Request) (any, error) {
 	name := r.PathValue("name")
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == TypeRaw {
-		e.upload = newUpload(r)
+		e.upload = newUpload(e.rc, r)
 		defer e.upload.close()
 		return s.backend.RepairStream(r.Context(), name, e.upload.r, r.ContentLength, e.progress)
 	}

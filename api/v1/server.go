@@ -30,10 +30,14 @@ const (
 )
 
 type server struct {
-	backend Backend
-	log     *slog.Logger
-	version Version
+	backend  Backend
+	log      *slog.Logger
+	version  Version
+	requests *Requests // nil: nothing is counted
 }
+
+// counting is a Backend that has its requests counted.
+type counting interface{ Requests() *Requests }
 
 // NewServer returns an HTTP server of the API for a Unix listener, whose peers may
 // do everything. Its Shutdown waits for running work; Close cuts it off.
@@ -53,6 +57,9 @@ func NewServer(b Backend, version string, log *slog.Logger) *http.Server {
 // the peer that NewServer's connections carry.
 func NewHandler(b Backend, gate Gate, version string, log *slog.Logger) http.Handler {
 	s := &server{backend: b, log: log, version: Version{Version: version, Go: runtime.Version()}}
+	if c, ok := b.(counting); ok {
+		s.requests = c.Requests()
+	}
 	return s.routes(gate)
 }
 
@@ -77,6 +84,7 @@ func (s *server) routes(gate Gate) *router {
 	s.routeMounts(mux)
 	s.routeScrub(mux)
 	s.routeAccounts(mux)
+	s.routeHealth(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/connections", s.answer(s.connections))
@@ -149,6 +157,11 @@ func (s *server) deadline(w http.ResponseWriter) {
 // record logs a request: what changes things or fails as information, the rest
 // for debugging.
 func (s *server) record(r *http.Request, start time.Time, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status = ErrorOf(err).Status()
+	}
+	s.requests.count(r.Pattern, status, time.Since(start))
 	level := slog.LevelDebug
 	if r.Method != http.MethodGet {
 		level = slog.LevelInfo

@@ -2,9 +2,15 @@ package v1
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"sync"
 	"time"
+
+	"goldstream/access"
 )
 
 const uploadBuffer = 256 << 10
@@ -15,14 +21,71 @@ const uploadBuffer = 256 << 10
 type upload struct {
 	r    *io.PipeReader
 	body io.Reader
+	last func(time.Duration) // bounds what is still to be read
 	stop func() bool
 	done chan struct{} // closed when nothing reads the body any more
 }
 
-func newUpload(r *http.Request) *upload {
-	u := &upload{body: r.Body}
-	u.r, u.stop, u.done = pump(r.Context(), r.Body)
+// stallTimeout is how long a client of the network may send nothing of a body that
+// has no time limit of its own. On the socket a pipe may pause as long as it likes.
+const stallTimeout = 2 * time.Minute
+
+func newUpload(rc *http.ResponseController, r *http.Request) *upload {
+	u := &upload{body: r.Body, last: func(d time.Duration) { _ = rc.SetReadDeadline(time.Now().Add(d)) }}
+	if p, ok := unstalled(rc, r, stallTimeout).(*patientReader); ok {
+		u.body, u.last = p, p.last
+	}
+	u.r, u.stop, u.done = pump(r.Context(), u.body)
 	return u
+}
+
+// unstalled is the body of a request, whose reads fail once a client of the network
+// is silent for so long.
+func unstalled(rc *http.ResponseController, r *http.Request, patience time.Duration) io.Reader {
+	if who, _ := access.From(r.Context()); who.Local {
+		return r.Body
+	}
+	return &patientReader{Reader: r.Body, rc: rc, patience: patience}
+}
+
+type patientReader struct {
+	io.Reader
+	rc       *http.ResponseController
+	patience time.Duration
+
+	mu  sync.Mutex
+	end time.Time // of all reads; zero: none
+}
+
+// wait gives the client time to send the next piece.
+func (p *patientReader) wait() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end := p.end
+	if end.IsZero() {
+		end = time.Now().Add(p.patience)
+	}
+	_ = p.rc.SetReadDeadline(end)
+}
+
+// last bounds the read under way and all that follow.
+func (p *patientReader) last(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end = time.Now().Add(d)
+	_ = p.rc.SetReadDeadline(p.end)
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	p.wait()
+	n, err := p.Reader.Read(b)
+	if err == io.EOF { // the server reads on, to notice that the client went away
+		_ = p.rc.SetReadDeadline(time.Time{})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &Error{Code: CodeCancelled, Message: fmt.Sprintf("nothing came for %s: the upload is given up", p.patience), Advice: "Send it again."}
+	}
+	return n, err
 }
 
 // pump passes r on to a pipe whose reader does not wait for r once ctx ends or
@@ -50,8 +113,8 @@ func (u *upload) close() {
 // discard reads what is left of the body for a while. A client that is still
 // sending finds the error in the answer, where closing the connection under it
 // would let it see a broken pipe only.
-func (u *upload) discard(rc *http.ResponseController) {
-	_ = rc.SetReadDeadline(time.Now().Add(discardTimeout))
+func (u *upload) discard() {
+	u.last(discardTimeout)
 	<-u.done
 	_, _ = io.Copy(io.Discard, u.body)
 }
