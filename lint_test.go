@@ -60,6 +60,7 @@ var arrows = map[string][]string{
 var chosen = []string{
 	"github.com/cockroachdb/pebble/v2",
 	"github.com/elastic/go-seccomp-bpf",
+	"github.com/getkin/kin-openapi", // in tests: whether the API's description is one
 	"github.com/hanwen/go-fuse/v2",
 	"github.com/klauspost/compress",
 	"github.com/stretchr/testify",

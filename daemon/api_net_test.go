@@ -264,6 +264,7 @@ func expectedRights() map[string]string {
 		"iswrn": `GET /v1/version
 			GET /healthz
 			GET /readyz
+			GET /openapi.json
 			POST /v1/sessions`,
 		"iswr": `/
 			GET /metrics

@@ -40,7 +40,7 @@ func (b *backend) CreateBundle(ctx context.Context, req v1.BundleRequest, reques
 	}
 	uri := model.NewURI(model.ArtifactBundles)
 	return tasks.Submit(ctx, task.Request{
-		Kind: bundleCreateKind, Name: "make bundle " + req.Name, Owner: "api", Subject: "bundle " + req.Name, About: string(uri), Key: requestID,
+		Kind: bundleCreateKind, Name: "make bundle " + req.Name, Owner: whoOf(ctx), Subject: "bundle " + req.Name, About: string(uri), Key: requestID,
 		Input: createInput{req, uri, time.Now().UTC()},
 	})
 }

@@ -150,7 +150,7 @@ func (b *backend) ImportBundle(ctx context.Context, name string, on v1.Conflict,
 		return task.Info{}, err
 	}
 	return tasks.Submit(ctx, task.Request{
-		Kind: bundleImportKind, Name: "import bundle " + res.Name, Owner: "api", Subject: "bundle " + res.Name, About: string(res.URI), Key: requestID,
+		Kind: bundleImportKind, Name: "import bundle " + res.Name, Owner: whoOf(ctx), Subject: "bundle " + res.Name, About: string(res.URI), Key: requestID,
 		Input: bundleInput{res.URI, on},
 	})
 }

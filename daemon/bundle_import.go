@@ -454,7 +454,7 @@ func (d *Daemon) previewPlans(ctx context.Context, from *bundle.Bundle, on v1.Co
 	if err != nil {
 		return nil, err
 	}
-	err = s.Update(ctx, store.Cause{Who: "api", Why: "bundle import"}, func(tx *store.Tx) error {
+	err = s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "bundle import"}, func(tx *store.Tx) error {
 		if list, err = importInto(tx, from, on, disks); err != nil {
 			return err
 		}

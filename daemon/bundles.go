@@ -73,7 +73,7 @@ func (d *Daemon) keepBundle(ctx context.Context, s *store.Store, f *bundleFile, 
 		return err
 	}
 	d.opts.failpoint("bundle file")
-	err = s.Update(ctx, store.Cause{Who: "api", Why: "bundle add"}, func(tx *store.Tx) error { return tx.Create(res) })
+	err = s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "bundle add"}, func(tx *store.Tx) error { return tx.Create(res) })
 	if err != nil {
 		err = errors.Join(err, os.Remove(d.bundlePath(res.URI)))
 	}
@@ -135,7 +135,7 @@ func (b *backend) ChangeBundle(ctx context.Context, name string, to v1.BundleCha
 		return info, err
 	}
 	var res *model.ArtifactBundle
-	err = s.Update(ctx, store.Cause{Who: "api", Why: "bundle change"}, func(tx *store.Tx) error {
+	err = s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "bundle change"}, func(tx *store.Tx) error {
 		old, err := find(&tx.Reader, model.ArtifactBundles, name)
 		if err != nil {
 			return err
@@ -160,7 +160,7 @@ func (b *backend) DeleteBundle(ctx context.Context, name string) error {
 		return err
 	}
 	var uri model.URI
-	err = s.Update(ctx, store.Cause{Who: "api", Why: "bundle delete"}, func(tx *store.Tx) error {
+	err = s.Update(ctx, store.Cause{Who: whoOf(ctx), Why: "bundle delete"}, func(tx *store.Tx) error {
 		old, err := find(&tx.Reader, model.ArtifactBundles, name)
 		if err != nil {
 			return err

@@ -44,7 +44,7 @@ func (b *backend) Capture(ctx context.Context, req v1.CaptureByPlan, requestID s
 		}
 	}
 	return tasks.Submit(ctx, task.Request{
-		Kind: captureKindName, Name: "capture " + req.Volume + " as " + req.Name, Owner: "api", Subject: "golden image " + req.Name, Key: requestID,
+		Kind: captureKindName, Name: "capture " + req.Volume + " as " + req.Name, Owner: whoOf(ctx), Subject: "golden image " + req.Name, Key: requestID,
 		Input: in,
 	})
 }

@@ -150,7 +150,7 @@ func (s *server) listBundles(_ http.ResponseWriter, r *http.Request) (any, error
 }
 
 func (s *server) addBundle(e *events, r *http.Request) (any, error) {
-	e.upload = newUpload(r)
+	e.upload = newUpload(e.rc, r)
 	defer e.upload.close()
 	return s.backend.AddBundle(r.Context(), r.URL.Query().Get("name"), e.upload.r, r.ContentLength)
 }

@@ -6,11 +6,12 @@ import "goldstream/access"
 // test asks for its row.
 func rights() map[string]access.Right {
 	m := map[string]access.Right{
-		"/":               access.Read, // what there is not
-		"GET /metrics":    access.Read,
-		"GET /v1/version": access.Public,
-		"GET /healthz":    access.Public,
-		"GET /readyz":     access.Public, // with reasons for those who may read
+		"/":                 access.Read, // what there is not
+		"GET /metrics":      access.Read,
+		"GET /v1/version":   access.Public,
+		"GET /healthz":      access.Public,
+		"GET /openapi.json": access.Public,
+		"GET /readyz":       access.Public, // with reasons for those who may read
 
 		"POST /v1/sessions":          access.Public,
 		"GET /v1/sessions/own":       access.Read,

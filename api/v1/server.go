@@ -85,6 +85,7 @@ func (s *server) routes(gate Gate) *router {
 	s.routeScrub(mux)
 	s.routeAccounts(mux)
 	s.routeHealth(mux)
+	s.routeOpenAPI(mux)
 	mux.HandleFunc("GET /v1/version", s.answer(func(http.ResponseWriter, *http.Request) (any, error) { return s.version, nil }))
 	mux.HandleFunc("GET /v1/status", s.answer(s.status))
 	mux.HandleFunc("GET /v1/connections", s.answer(s.connections))

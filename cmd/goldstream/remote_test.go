@@ -117,6 +117,7 @@ func TestEveryVerbIsRemote(t *testing.T) {
 		"store accept": true, "store restore": true, "store restore-checkpoint": true, "sandbox prepare": true}
 	arguments := map[string][]string{
 		"image import": {"x", file}, "image repair": {"x", file}, "plan import": {plan}, "plan show": {"build", "x"}, "plan delete": {"build", "x"},
+		"bundle import": {file}, "bundle export": {"x", filepath.Join(dir, "bundle")}, "bundle create": {"x", "--image", "y"},
 		"deploy": {"--plan", "x", "--name", "y"},
 		"image export": {"x", filepath.Join(dir, "out")}, "snapshot export": {"x", "y", filepath.Join(dir, "out")},
 		"store dump": {filepath.Join(dir, "dump")}, "login": {"--user", "x"}, "volume create": {"x", "--size", "1MiB"},
