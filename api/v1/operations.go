@@ -82,6 +82,8 @@ func imageOperations() map[string]operation {
 		"GET /v1/bundles/{name}/file":     {does: "The file of a bundle.", gives: TypeZIP},
 		"POST /v1/bundles/{name}/preview": {does: "What an import would do.", in: BundleImportRequest{}, out: BundleChanges{}},
 		"POST /v1/bundles/{name}/import":  {does: "Make the plans and images of a bundle, as a task.", in: BundleImportRequest{}, out: task.Info{}},
+		"POST /v1/captures":               {does: "Make an image of a volume by a capture plan, as a task.", in: CaptureByPlan{}, out: task.Info{}},
+		"POST /v1/captures/preview":       {does: "Check a capture and show its program, secrets masked.", in: CaptureByPlan{}, out: Preview{}},
 		"POST /v1/bundle-requests":        {does: "Make a bundle of plans and images, as a task.", in: BundleRequest{}, out: task.Info{}},
 	}
 }

@@ -110,17 +110,17 @@ func TestEveryVerbIsRemote(t *testing.T) {
 	t.Setenv("GOLDSTREAM_DATA", filepath.Join(dir, "data"))
 
 	own := map[string]bool{} // they are about this host
-	for _, name := range []string{"serve", "attach", "detach", "unmount", "doctor", "version", "completion", "plan check", "plan commands", "sandbox check"} {
+	for _, name := range []string{"serve", "attach", "detach", "unmount", "doctor", "version", "completion", "plan check", "plan commands", "plan attributes", "sandbox check"} {
 		own[name] = true
 	}
-	here := map[string]bool{"mount": true, "inspect": true, "boot files": true, "boot assign": true, "boot refresh": true,
+	here := map[string]bool{"mount": true, "inspect": true, "boot files": true,
 		"store accept": true, "store restore": true, "store restore-checkpoint": true, "sandbox prepare": true}
 	arguments := map[string][]string{
 		"image import": {"x", file}, "image repair": {"x", file}, "plan import": {plan}, "plan show": {"build", "x"}, "plan delete": {"build", "x"},
 		"bundle import": {file}, "bundle export": {"x", filepath.Join(dir, "bundle")}, "bundle create": {"x", "--image", "y"},
-		"deploy": {"--plan", "x", "--name", "y"},
+		"deploy":       {"--plan", "x", "--name", "y"},
 		"image export": {"x", filepath.Join(dir, "out")}, "snapshot export": {"x", "y", filepath.Join(dir, "out")},
-		"store dump": {filepath.Join(dir, "dump")}, "login": {"--user", "x"}, "volume create": {"x", "--size", "1MiB"},
+		"store dump": {filepath.Join(dir, "dump")}, "login": {"--user", "x"}, "capture": {"x", "--name", "y"}, "volume create": {"x", "--size", "1MiB"},
 		"volume grow": {"x", "--size", "1MiB"}, "volume set": {"x", "--quota", "1MiB"}, "image capture": {"x", "--volume", "y"},
 		"snapshot prune": {"x", "--keep-last", "1"}, "mount": {dir}, "boot assign": {"x", "--mac", "52:54:00:00:00:01"}, "user create": {"x", "--one-time"}, "user password": {"x", "--one-time"},
 	}
