@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"slices"
 	"time"
 
 	"goldstream/api/v1"
@@ -37,9 +36,7 @@ func (b *backend) AssignBoot(ctx context.Context, volume string, req v1.BootRequ
 			return v1.BootServer{}, err
 		}
 	}
-	if r.Digest, err = b.d.digestOf(ctx, v.Name, r.Files); errors.Is(err, fs.ErrNotExist) {
-		return v1.BootServer{}, badBootFiles("there are none of this key: send them first")
-	} else if err != nil {
+	if r.Digest, err = b.digestOfSent(ctx, v.Name, r.Files); err != nil {
 		return v1.BootServer{}, err
 	}
 	t := token{Volume: v.Name, VolumeID: v.ID, Allow: r.Allow, Boot: true, Created: r.Created}
@@ -55,6 +52,15 @@ func (b *backend) AssignBoot(ctx context.Context, volume string, req v1.BootRequ
 		err = b.endBoot(ctx, *old)
 	}
 	return b.bootServer(ctx, r), err
+}
+
+// digestOfSent is digestOf for boot files that a client names.
+func (b *backend) digestOfSent(ctx context.Context, volume, key string) (string, error) {
+	digest, err := b.d.digestOf(ctx, volume, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = badBootFiles("there are none of this key: send them first")
+	}
+	return digest, err
 }
 
 // bootTaken tells what to do about a server that has another volume.
@@ -84,8 +90,10 @@ func newBootRecord(req v1.BootRequest) (r bootRecord, err error) {
 	if err := netboot.CheckOptions(req.Options); err != nil {
 		return r, &v1.Error{Code: v1.CodeInvalid, Message: err.Error()}
 	}
-	if req.Files != "" && (len(req.Files) != 64 || slices.ContainsFunc([]byte(req.Files), func(c byte) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })) {
-		return r, badBootFiles("%.80q is no key of them", req.Files)
+	if req.Files != "" {
+		if err := checkBootKey(req.Files); err != nil {
+			return r, err
+		}
 	}
 	const mostMACs = 32
 	if len(req.MACs) > mostMACs {
@@ -145,8 +153,10 @@ func (b *backend) RefreshBoot(ctx context.Context, volume, files string) (v1.Boo
 		if files, err = b.d.readBootFiles(ctx, volume); err != nil {
 			return v1.BootServer{}, err
 		}
+	} else if err := checkBootKey(files); err != nil {
+		return v1.BootServer{}, err
 	}
-	digest, err := b.d.digestOf(ctx, volume, files)
+	digest, err := b.digestOfSent(ctx, volume, files)
 	if err != nil {
 		return v1.BootServer{}, err
 	}

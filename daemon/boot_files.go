@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"goldstream/api/v1"
 	"goldstream/netboot"
@@ -79,6 +80,15 @@ func (b *backend) PutBootFiles(ctx context.Context, r io.Reader) (key string, er
 
 func badBootFiles(format string, args ...any) error {
 	return &v1.Error{Code: v1.CodeInvalid, Message: "boot files: " + fmt.Sprintf(format, args...)}
+}
+
+// checkBootKey refuses what is no key: keys are names of directories, and come from
+// clients and from disk.
+func checkBootKey(key string) error {
+	if len(key) != 2*sha256.Size || strings.Trim(key, "0123456789abcdef") != "" {
+		return badBootFiles("%.80q is no key of them", key)
+	}
+	return nil
 }
 
 func unpackBootFiles(ctx context.Context, r io.Reader, dir string) (key string, err error) {

@@ -114,7 +114,7 @@ func readBootRecord(path string) (*bootRecord, error) {
 	if r.VolumeID == "" || filepath.Base(path) != r.VolumeID+tokenSuffix || r.Secret == "" {
 		return nil, errors.New("volume id and file name do not fit, or there is no secret")
 	}
-	return r, nil
+	return r, checkBootKey(r.Files)
 }
 
 func (s *bootRecords) index(r *bootRecord) {

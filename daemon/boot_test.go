@@ -232,13 +232,47 @@ func TestBootFilesAreChecked(t *testing.T) {
 	}
 }
 
+// TestBootKeysStayInside: no key leads out of the directory of boot files, to a
+// description that somebody laid down elsewhere, be it a client's or on disk.
+func TestBootKeysStayInside(t *testing.T) {
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	d, err := Open(dir, Options{Logger: quiet})
+	require.NoError(t, err)
+	c := d.Embed()
+	_, err = d.store.CreateVolume(t.Context(), blockstore.CloneRequest{Name: "v", Size: 1 << 20})
+	require.NoError(t, err)
+	key, err := c.PutBootFiles(t.Context(), bootArchive(t, goodFiles()))
+	require.NoError(t, err)
+	_, err = c.AssignBoot(t.Context(), "v", v1.BootRequest{MACs: []string{"52:54:00:00:00:01"}, Files: key})
+	require.NoError(t, err)
+	require.NoError(t, os.CopyFS(d.bootDir("elsewhere"), os.DirFS(d.bootDir(bootFilesDir, key))))
+	for _, bad := range []string{"../elsewhere", "../../..", "..", ".", "/", key + "/../../elsewhere", strings.ToUpper(key[:63]) + "G", strings.Repeat("../", 21) + "."} {
+		_, err := c.RefreshBoot(t.Context(), "v", bad)
+		require.ErrorContains(t, err, "is no key of them", bad)
+		_, err = c.AssignBoot(t.Context(), "v", v1.BootRequest{MACs: []string{"52:54:00:00:00:01"}, Files: bad})
+		require.ErrorContains(t, err, "is no key of them", bad)
+	}
+	_, err = c.RefreshBoot(t.Context(), "v", strings.Repeat("a", 64))
+	require.ErrorContains(t, err, "there are none of this key")
+	r := d.boots.list()[0]
+	require.Equal(t, key, r.Files, "as it was")
+	r.Files = "../elsewhere"
+	require.NoError(t, d.boots.write(r))
+	require.NoError(t, c.Close())
+	require.NoError(t, d.Close())
+	s, err := openBootRecords(filepath.Join(dir, "boot", "servers"), quiet, true)
+	require.NoError(t, err)
+	require.Empty(t, s.list())
+	require.Equal(t, 1, s.unread)
+}
+
 func TestBootRecordsAreDurable(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "boot", "servers")
 	quiet := slog.New(slog.DiscardHandler)
 	s, err := openBootRecords(dir, quiet, false)
 	require.NoError(t, err)
-	r := bootRecord{Volume: "web", VolumeID: "7", MACs: []string{"52:54:00:00:00:01"}, Serial: "S", Secret: "x", TokenID: "t", Created: time.Unix(1, 0).UTC()}
+	r := bootRecord{Volume: "web", VolumeID: "7", MACs: []string{"52:54:00:00:00:01"}, Serial: "S", Files: strings.Repeat("a", 64), Secret: "x", TokenID: "t", Created: time.Unix(1, 0).UTC()}
 	_, err = s.put(r)
 	require.NoError(t, err)
 	_, err = s.put(bootRecord{Volume: "other", VolumeID: "8", Serial: "S"})

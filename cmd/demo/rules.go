@@ -64,7 +64,7 @@ type scenario struct {
 	became  string
 }
 
-// scenarios are the five that an operator of blade servers lives with.
+// scenarios are those that an operator of blade servers lives with.
 func scenarios() []scenario {
 	return []scenario{
 		{"a server profile is unassigned from its server", "web", nil, []string{"profile", "unassign", "web"}, "1", isKept},
