@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +29,7 @@ func (f *netFixture) dial(t *testing.T) net.Conn {
 	return c
 }
 
-// TestSilentClientsAreCut has clients stop in the handshake, in the header and in the
-// body of a login: each is cut off.
+// TestSilentClientsAreCut has clients stop in the handshake: each is cut off.
 func TestSilentClientsAreCut(t *testing.T) {
 	f := newNet(t, "127.0.0.1:0", func(o *Options) { o.headerTime = 100 * time.Millisecond })
 	for what, sent := range map[string]string{"nothing": "", "half a handshake": "\x16\x03\x01\x02\x00\x01"} {
@@ -39,6 +41,84 @@ func TestSilentClientsAreCut(t *testing.T) {
 	}
 	old := tls.Client(f.dial(t), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11})
 	require.Error(t, old.Handshake(), "old versions are refused")
+}
+
+// TestSilentBodiesAreCut announces bodies that never come, to routes that do not
+// read them, and to the server itself: each is answered, and its connection ends.
+func TestSilentBodiesAreCut(t *testing.T) {
+	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.restTime = 100 * time.Millisecond; o.headerTime = patience })
+	auth := "Authorization: Bearer " + f.roleToken(t, access.ReadOnly, 0) + "\r\n"
+	type silent struct {
+		net.Conn
+		what, status string
+	}
+	var list []silent
+	for what, r := range map[string]struct{ head, status string }{
+		"public":          {"GET /healthz HTTP/1.1\r\n", "200"},
+		"ready":           {"GET /readyz HTTP/1.1\r\n", "200"},
+		"refused":         {"POST /v1/volumes HTTP/1.1\r\n", "401"},
+		"another role's":  {"POST /v1/volumes HTTP/1.1\r\n" + auth, "403"},
+		"reading":         {"GET /v1/images HTTP/1.1\r\n" + auth, "200"},
+		"no route":        {"GET /none HTTP/1.1\r\n" + auth, "40"},
+		"redirected":      {"GET /v1//images HTTP/1.1\r\n", "307"},
+		"OneView":         {"GET /rest/version HTTP/1.1\r\n", "200"},
+		"OneView refused": {"POST /rest/server-profiles HTTP/1.1\r\n", "40"},
+		"asks first":      {"GET /healthz HTTP/1.1\r\nExpect: 100-continue\r\n", "200"},
+	} {
+		for _, length := range []string{"Content-Length: 10\r\n\r\n", "Content-Length: 10\r\n\r\n12345", "Content-Length: 9999999\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\n12"} {
+			c := f.dial(t)
+			_, err := io.WriteString(c, strings.Replace(r.head, "\r\n", "\r\nHost: x\r\n", 1)+length)
+			require.NoError(t, err)
+			list = append(list, silent{c, fmt.Sprintf("%s, %q", what, length), r.status})
+		}
+	}
+	for _, c := range list {
+		p, err := io.ReadAll(c)
+		require.NoError(t, err, "%s: the connection is held", c.what)
+		require.Contains(t, string(p), "HTTP/1.1 "+c.status, c.what)
+	}
+}
+
+// TestUnknownExpectationsAreCut: net/http refuses these before any handler.
+func TestUnknownExpectationsAreCut(t *testing.T) {
+	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.restTime = 100 * time.Millisecond; o.headerTime = 100 * time.Millisecond })
+	c := f.dial(t)
+	_, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 10\r\n\r\n")
+	require.NoError(t, err)
+	_, err = io.ReadAll(c)
+	require.NoError(t, err, "the connection is held")
+}
+
+// TestUnreadBodiesKeepTheConnection: who sends what it announced goes on with the
+// same connection.
+func TestUnreadBodiesKeepTheConnection(t *testing.T) {
+	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.restTime = patience })
+	c := f.dial(t)
+	for range 3 {
+		_, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1234567890")
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+		require.False(t, resp.Close)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+	}
+}
+
+// TestOneHostOfIPv6 counts the network that a host of IPv6 has.
+func TestOneHostOfIPv6(t *testing.T) {
+	same := func(l *fairListener, a, b string) bool {
+		return l.host(netip.MustParseAddr(a)) == l.host(netip.MustParseAddr(b))
+	}
+	api, boot := &fairListener{ipv6: 64}, &fairListener{}
+	require.True(t, same(api, "2001:db8::1", "2001:db8::ffff:2"))
+	require.True(t, same(api, "fe80::1%a", "fe80::2%b"))
+	require.False(t, same(api, "2001:db8::1", "2001:db8:0:1::1"))
+	require.False(t, same(api, "10.0.0.1", "10.0.0.2"))
+	require.False(t, same(api, "::ffff:10.0.0.1", "::ffff:10.0.0.2"))
+	require.True(t, same(api, "::ffff:10.0.0.1", "10.0.0.1"))
+	require.False(t, same(boot, "2001:db8::1", "2001:db8::2"))
 }
 
 func TestHostileRequests(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 // piece, in api/v1.
 const (
 	netConnections = 1024 // at once; more wait
-	netOwn         = 128  // of one address; more are closed
+	netOwn         = 128  // of one address, or one /64 of IPv6; more are closed
 	netHeader      = 64 << 10
 	netHeaderTime  = 10 * time.Second // to shake hands, and to send a header
 	netIdle        = 2 * time.Minute
@@ -100,7 +100,7 @@ func (r *running) listenNetOn(l APIListener) error {
 		return err
 	}
 	url := "http://" + ln.Addr().String()
-	capped := netutil.LimitListener(&fairListener{Listener: ln, most: netOwn}, netConnections)
+	capped := netutil.LimitListener(&fairListener{Listener: ln, most: netOwn, ipv6: 64}, netConnections)
 	if l.TLS != TLSOff {
 		if err := r.openCerts(); err != nil {
 			return errors.Join(err, ln.Close())
@@ -153,9 +153,10 @@ func (r *running) serveNet(b backend) {
 	b.stopping = a.stopping
 	r.net.api = a
 	a.serve(&http.Server{
-		Handler:           r.d.netHandler(&b, accounts),
+		Handler:           restBounded(r.d.netHandler(&b, accounts), r.d.opts.restTime),
 		MaxHeaderBytes:    netHeader,
 		ReadHeaderTimeout: r.d.opts.headerTime,
+		ReadTimeout:       r.d.opts.headerTime + r.d.opts.restTime, // of what no handler sees
 		IdleTimeout:       netIdle,
 		ErrorLog:          slog.NewLogLogger(netboot.Limited(r.d.log).Handler(), slog.LevelWarn),
 	}, r.net.lns...)

@@ -14,6 +14,9 @@ const bootOwn = 16
 type fairListener struct {
 	net.Listener
 	most int // of one address at once
+	// ipv6 is how many bits of an IPv6 address count: a host may have all addresses
+	// of its /64. 0: all bits, where many hosts of one network connect.
+	ipv6 int
 	mu   sync.Mutex
 	own  map[netip.Addr]int
 }
@@ -25,11 +28,22 @@ func (l *fairListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		p, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-		if from := p.Addr().Unmap(); l.take(from) {
+		if from := l.host(p.Addr()); l.take(from) {
 			return &fairConn{Conn: c, leave: sync.OnceFunc(func() { l.give(from) })}, nil
 		}
 		_ = c.Close()
 	}
+}
+
+// host is whom an address is counted for.
+func (l *fairListener) host(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if a.Is6() && l.ipv6 > 0 {
+		if p, err := a.WithZone("").Prefix(l.ipv6); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
 }
 
 func (l *fairListener) take(from netip.Addr) bool {

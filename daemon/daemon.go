@@ -69,6 +69,8 @@ type Options struct {
 	// headerTime is how long clients of the API on the network may take for a handshake
 	// and a header.
 	headerTime time.Duration
+	// restTime is how long they may take for the rest of a body that nothing read.
+	restTime   time.Duration
 	taskpoint  func(name string)
 	openVolume func(ctx context.Context, name string) (fuse.WritableDisk, error)
 }
@@ -94,6 +96,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.headerTime == 0 {
 		o.headerTime = netHeaderTime
+	}
+	if o.restTime == 0 {
+		o.restTime = netRest
 	}
 	if o.Sandboxes == 0 {
 		o.Sandboxes = 2
