@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,8 +76,8 @@ func (d *Daemon) openStoreLocked(ctx context.Context) error {
 		return err
 	}
 	l := &d.lifecycle
-	if l.closed {
-		return task.ErrClosed
+	if l.closed { // a step of a task that asks is not at fault: it goes on at the next start
+		return fmt.Errorf("the daemon is %w, and the store of profiles, plans and tasks %w", task.ErrStopping, task.ErrClosed)
 	}
 	if l.store != nil {
 		return nil
@@ -114,13 +115,16 @@ func (d *Daemon) hasLifecycle() (bool, error) {
 func (d *Daemon) endTasks() error {
 	l := &d.lifecycle
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
+	tasks := l.tasks
+	l.mu.Unlock()
+	if tasks != nil {
+		tasks.Close() // waits for steps, which may ask for the store: not under the lock
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.store == nil {
 		return nil
-	}
-	if l.tasks != nil {
-		l.tasks.Close()
 	}
 	err := l.store.Close()
 	l.store = nil

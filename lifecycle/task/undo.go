@@ -118,7 +118,7 @@ func (e *Engine[Tx]) undoOnce(t *entry, s Step[Tx], i int) error {
 	e.o.Failpoint("before undo " + s.Name)
 	also, err := call(ctx, &Run{e: e, t: t, id: t.rec.ID, step: s.Name, undo: true}, s.Undo)
 	if err != nil {
-		if e.base.Err() != nil {
+		if e.stopping(e.base, err) {
 			return errHalted
 		}
 		return err
