@@ -174,6 +174,39 @@ func TestCaptureCrash(t *testing.T) {
 	}
 }
 
+// TestCaptureShielded: at a start nobody opens the clone of a capture that goes on,
+// also before it does; what they would write would be sealed.
+func TestCaptureShielded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestCaptureCrashChild$")
+	cmd.Env = append(os.Environ(), captureDir+"="+dir, captureAt+"=saved generalize")
+	out, err := cmd.CombinedOutput()
+	require.ErrorContains(t, err, "killed", "%s", out)
+	run := make(chan struct{})
+	d, err := Open(dir, Options{taskpoint: func(p string) {
+		if p == "begun" {
+			<-run
+		}
+	}})
+	require.NoError(t, err)
+	a := &api{Embedded: d.Embed(), d: d}
+	list, err := a.Tasks(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	clone := "capture-" + list[0].ID
+	_, there := a.Volume(t.Context(), clone)
+	_, err = d.exports.Open(t.Context(), clone)
+	close(run)
+	require.NoError(t, there)
+	require.ErrorIs(t, err, blockstore.ErrInUse)
+	i := a.finished(t, list[0])
+	require.Equal(t, task.Completed, i.State, "%+v", i.Failure)
+	a.tidy(t, "v")
+	require.False(t, d.exports.isBarred(clone))
+	require.NoError(t, a.Embedded.Close())
+	require.NoError(t, d.Close())
+}
+
 // TestCaptureByPlan runs scripts on a clone. The volume has what they removed.
 func TestCaptureByPlan(t *testing.T) {
 	needCells(t)

@@ -112,7 +112,7 @@ func (d *Daemon) shield(ctx context.Context) func(kind, id string) {
 		case !ok:
 		case kind == changeKindName:
 			d.exports.close(name, true)
-		case kind == deployKindName:
+		case kind == deployKindName, kind == captureKindName:
 			d.shieldVolume(id, name)
 		}
 	}
