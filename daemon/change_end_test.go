@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -211,4 +212,28 @@ func TestShieldedDeployment(t *testing.T) {
 	require.False(t, fresh)
 	w.d.letGo("t1")
 	w.requireOpens(v.Name)
+}
+
+// TestRetireLeavesOthers: a volume that is to be retired is gone, and somebody makes
+// another of its name just then. That one stays, and can be opened.
+func TestRetireLeavesOthers(t *testing.T) {
+	for _, id := range []string{"vol-gone", ""} { // records of old have none
+		t.Run("ID "+id, func(t *testing.T) {
+			w := newWard(t)
+			var made blockstore.VolumeInfo
+			w.d.opts.failpoint = func(p string) {
+				if p == "looked up v" {
+					var err error
+					made, err = w.CreateVolume(t.Context(), v1.CreateRequest{Name: "v", Size: 1 << 20})
+					require.NoError(t, err)
+				}
+			}
+			w.d.exports.close("v", true) // as at a start, or before the swap
+			require.NoError(t, w.d.retire(t.Context(), "v", id, "", time.Hour))
+			v, err := w.d.store.Volume(t.Context(), "v")
+			require.NoError(t, err)
+			require.Equal(t, made.ID, v.ID)
+			w.requireOpens("v")
+		})
+	}
 }

@@ -288,9 +288,13 @@ func (d *Daemon) retireOld(ctx context.Context, r *task.Run, w *work) (task.Comm
 // where another has its name by now.
 func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep time.Duration) error {
 	info, err := d.store.Volume(ctx, name)
-	if err == nil && !sameVolume(id, info) {
-		d.exports.close(name, false) // to whom the name is now
+	d.opts.failpoint("looked up " + name)
+	switch {
+	case errors.Is(err, blockstore.ErrNotFound), err == nil && !sameVolume(id, info):
+		d.exports.close(name, false) // to whom has the name now, or next
 		return nil
+	case err != nil:
+		return err
 	}
 	lift, err := d.cutOff(ctx, name)
 	if err != nil {
@@ -299,7 +303,7 @@ func (d *Daemon) retire(ctx context.Context, name, id, requestID string, keep ti
 	defer lift()
 	err = d.store.RetireVolumeOf(ctx, name, info.ID, keep, requestID)
 	if err == nil || errors.Is(err, blockstore.ErrNotFound) {
-		d.exports.close(name, false) // nothing of that name is left
+		d.exports.close(name, false) // that volume does not have the name any more
 		return nil
 	}
 	return err
