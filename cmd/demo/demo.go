@@ -38,6 +38,7 @@ type demo struct {
 	rows    []row // guarded by mu
 
 	ruleRows []ruleRow
+	left     error // of the clean-up
 }
 
 // data is the daemon's directory.
@@ -59,19 +60,22 @@ func (d *demo) say(format string, args ...any) {
 // chapter opens a part of the story.
 func (d *demo) chapter(format string, args ...any) { d.say("\n== "+format, args...) }
 
-func (d *demo) run(ctx context.Context) (err error) {
+// cleaned notes what a clean-up came to.
+func (d *demo) cleaned(err error) { d.left = errors.Join(d.left, err) }
+
+func (d *demo) run(ctx context.Context) error {
 	if err := d.makeGolden(ctx); err != nil {
 		return err
 	}
 	remove, err := d.makeNetwork(ctx)
-	defer func() { err = errors.Join(err, remove()) }()
+	defer func() { d.cleaned(remove()) }()
 	if err != nil {
 		return err
 	}
 	if d.daemon, err = d.startDaemon(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.daemon.stop()) }()
+	defer func() { d.cleaned(d.daemon.stop()) }()
 	defer func() {
 		if d.machine != nil {
 			d.machine.switchOff()

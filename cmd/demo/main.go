@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -36,42 +36,58 @@ func main() {
 func run(c config) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err := show(ctx, c)
+	left, err := show(ctx, c)
+	return ended(os.Stderr, c, ctx.Err() != nil, err, left)
+}
+
+// ended tells how the demo ended, and returns the exit code. left is what the clean-up
+// could not do.
+func ended(w io.Writer, c config, interrupted bool, err, left error) int {
+	code, what := 1, "demo failed: "+fmt.Sprint(err)
 	switch {
-	case err == nil:
-		return 0
-	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "\ninterrupted; everything is cleaned up")
+	case interrupted && left == nil:
+		fmt.Fprintln(w, "\ninterrupted; everything is cleaned up")
 		return 130
+	case interrupted:
+		code, what = 130, "interrupted"
+	case err == nil && left == nil:
+		return 0
+	case err == nil:
+		what = "demo failed"
 	}
-	fmt.Fprintf(os.Stderr, "\ndemo failed: %v\n", err)
+	fmt.Fprintf(w, "\n%s\n", what)
+	if left != nil {
+		fmt.Fprintf(w, "not everything is cleaned up: %v\n", left)
+	}
 	if logs, e := filepath.Abs(c.logs); e == nil {
-		fmt.Fprintf(os.Stderr, "logs are in %s\n", logs)
+		fmt.Fprintf(w, "logs are in %s\n", logs)
 	}
-	return 1
+	return code
 }
 
 // show runs the demo in a temporary directory and cleans up.
-func show(ctx context.Context, c config) (err error) {
+func show(ctx context.Context, c config) (left, err error) {
 	if err := os.MkdirAll(c.logs, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "goldstream-demo-")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{config: c, dir: dir, out: os.Stdout}
+	defer func() {
+		d.cleaned(os.RemoveAll(dir))
+		left = d.left
+	}()
+	work, tell := d.run, d.report
 	if c.rulesOnly {
-		if err := d.runRules(ctx); err != nil {
-			return err
-		}
-		d.reportRules(os.Stdout)
-		return nil
+		work, tell = d.runRules, d.reportRules
 	}
-	if err := d.run(ctx); err != nil {
-		return err
+	if err := work(ctx); err != nil {
+		return nil, err
 	}
-	d.report(os.Stdout)
-	return nil
+	if d.left == nil { // it says that all is cleaned up
+		tell(os.Stdout)
+	}
+	return nil, nil
 }

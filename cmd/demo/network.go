@@ -78,12 +78,22 @@ func (d *demo) makeNetwork(ctx context.Context) (remove func() error, err error)
 	return remove, nil
 }
 
+// removeNetwork removes a namespace, and ends what is left in it: a goldstream that was
+// killed and never came again has left its dnsmasq.
 func removeNetwork(ctx context.Context, namespace string) error {
 	if _, err := os.Stat("/run/netns/" + namespace); err != nil {
 		return nil
 	}
-	_, err := output(ctx, "ip", "netns", "del", namespace)
-	return err
+	inside, err := output(ctx, "ip", "netns", "pids", namespace)
+	for _, word := range strings.Fields(string(inside)) {
+		if pid, e := strconv.Atoi(word); e == nil && pid > 1 {
+			if e := syscall.Kill(pid, syscall.SIGKILL); !errors.Is(e, syscall.ESRCH) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	_, e := output(ctx, "ip", "netns", "del", namespace)
+	return errors.Join(err, e)
 }
 
 // removeOld removes what a demo left that was killed.

@@ -121,7 +121,8 @@ func (s *daemon) start(ctx context.Context, d *demo) error {
 		<-s.done
 		return fmt.Errorf("the daemon ended at once: %v, see %s", s.err, s.log.Name())
 	case <-ctx.Done():
-		return errors.Join(context.Cause(ctx), s.end())
+		d.cleaned(s.end())
+		return context.Cause(ctx)
 	}
 }
 

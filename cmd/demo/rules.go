@@ -97,12 +97,12 @@ func rulesSite() [][]string {
 }
 
 // runRules shows them alone, with a daemon of their own.
-func (d *demo) runRules(ctx context.Context) (err error) {
+func (d *demo) runRules(ctx context.Context) error {
 	daemon, err := d.startDaemon(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, daemon.stop()) }()
+	defer func() { d.cleaned(daemon.stop()) }()
 	return daemon.watch(ctx, d.rules)
 }
 

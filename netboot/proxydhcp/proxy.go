@@ -46,6 +46,12 @@ const (
 	endTime      = 5 * time.Second
 )
 
+// Of the files of each dnsmasq.
+const (
+	confSuffix = ".conf"
+	pidSuffix  = ".pid"
+)
+
 // Proxy is what Start has started.
 type Proxy struct {
 	stop context.CancelFunc
@@ -54,6 +60,9 @@ type Proxy struct {
 
 // Start starts a dnsmasq for each address, and keeps them running until Close.
 func Start(ctx context.Context, o Options) (_ *Proxy, err error) {
+	if err := endFormers(o); err != nil { // whatever comes of the rest, a stop included
+		return nil, err
+	}
 	if o.Programs == "" {
 		o.Programs = "/usr/lib/ipxe"
 	}
@@ -81,8 +90,8 @@ func Start(ctx context.Context, o Options) (_ *Proxy, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &server{program: program, file: filepath.Join(o.Dir, strconv.Itoa(i)+".conf"), log: o.Log.With("dnsmasq", n.device), asked: o.Asked}
-		s.pidFile = strings.TrimSuffix(s.file, ".conf") + ".pid"
+		file := filepath.Join(o.Dir, strconv.Itoa(i))
+		s := &server{program: program, file: file + confSuffix, pidFile: file + pidSuffix, log: o.Log.With("dnsmasq", n.device), asked: o.Asked}
 		run, err := s.first(ctx, n.config(o.Programs, o.Path, s.pidFile))
 		if err != nil {
 			return nil, err
@@ -125,7 +134,7 @@ func (s *server) first(ctx context.Context, config string) (*run, error) {
 	return s.start(ctx)
 }
 
-// prepare has dnsmasq check its configuration, and ends one of an earlier process.
+// prepare has dnsmasq check its configuration.
 func (s *server) prepare(ctx context.Context, config string) error {
 	if err := os.WriteFile(s.file, []byte(config), 0o600); err != nil {
 		return err
@@ -134,7 +143,22 @@ func (s *server) prepare(ctx context.Context, config string) error {
 	if err != nil {
 		return fmt.Errorf("dnsmasq refuses its configuration %s: %w: %s", s.file, err, strings.TrimSpace(string(out)))
 	}
-	return s.endFormer()
+	return nil
+}
+
+// endFormers ends what a killed process left, also at addresses that are no longer given.
+func endFormers(o Options) (err error) {
+	list, err := os.ReadDir(o.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range list {
+		if name, is := strings.CutSuffix(e.Name(), pidSuffix); is {
+			s := &server{file: filepath.Join(o.Dir, name+confSuffix), pidFile: filepath.Join(o.Dir, e.Name()), log: o.Log}
+			err = errors.Join(err, s.endFormer())
+		}
+	}
+	return err
 }
 
 // endFormer ends the dnsmasq that a killed process left.

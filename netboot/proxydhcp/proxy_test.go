@@ -1,6 +1,7 @@
 package proxydhcp
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -112,6 +113,39 @@ func TestKept(t *testing.T) {
 	defer again.Close()
 	require.NotEqual(t, left, pidIn(t, file))
 	p.Close()
+}
+
+// TestFormerEnds: what a killed process left ends although nothing is begun: the start
+// is stopped, or cannot be, or is at a wrong address.
+func TestFormerEnds(t *testing.T) {
+	if !isolated(t) {
+		return
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	for what, start := range map[string]func(Options) error{
+		"stopped":    func(o Options) error { _, err := Start(stopped, o); return err },
+		"impossible": func(o Options) error { o.Programs = t.TempDir(); _, err := Start(t.Context(), o); return err },
+		"elsewhere": func(o Options) error {
+			o.Addresses = []netip.AddrPort{netip.MustParseAddrPort("10.77.0.9:1")}
+			_, err := Start(t.Context(), o)
+			return err
+		},
+	} {
+		o := options(t)
+		p, err := Start(t.Context(), o)
+		require.NoError(t, err, what)
+		file := filepath.Join(o.Dir, "0.pid")
+		left, err := unix.PidfdOpen(pidIn(t, file), 0)
+		require.NoError(t, err)
+		require.Error(t, start(o), what)
+		require.NoFileExists(t, file, what)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(left), Events: unix.POLLIN}}, 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, n, "%s: it has ended", what)
+		require.NoError(t, unix.Close(left))
+		p.Close()
+	}
 }
 
 func pidIn(t *testing.T, file string) (pid int) {
