@@ -56,7 +56,7 @@ test-netboot-matrix: deps check-go ## what a machine that boots from the network
 
 test-sandbox: deps check-go ## attacks from inside a sandbox and from scripts, disks damaged at random, deployments that are killed or fail; 10 minutes
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'Guest|ForkBomb|Inside|Jail|Damaged|Script' ./personalize/sandbox
-	$(GO) test -count=1 -timeout 10m -v ./personalize/runner
+	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 10m -v ./personalize/runner
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 30m -v -run 'TestDeploy' ./daemon
 	GOLDSTREAM_SANDBOX=1 $(GO) test -count=1 -timeout 10m -v -run 'TestUnit' ./cmd/goldstream
 

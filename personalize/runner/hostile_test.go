@@ -6,9 +6,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"goldstream/personalize"
 	"goldstream/personalize/attribute"
 )
 
@@ -47,6 +49,74 @@ func TestHostileShells(t *testing.T) {
 	require.Error(t, err)
 	_, err = play(t, c, "mount /dev/sda1 /\ncat /etc/hostname")
 	require.NoError(t, err)
+}
+
+// TestHostileScripts: each is stopped, with the reason, and the disk cell goes on.
+func TestHostileScripts(t *testing.T) {
+	if os.Getenv("GOLDSTREAM_SANDBOX") == "" {
+		t.Skip("'make test-sandbox' runs it")
+	}
+	c := boot(t, makeDisk(t, partition{8, "ext4", linux(t)}))
+	for name, s := range map[string]struct {
+		script, says string
+		time         time.Duration // of each command; 0: the default
+	}{
+		"never ends":                 {"!trap '' TERM; sleep 987654321", "a command has 1s", time.Second},
+		"never ends, inline":         {"<!while :; do :; done", "a command has 1s", time.Second},
+		"prints without end":         {"!yes", "the output is too long", 0},
+		"commands without end":       {"<!yes echo x", "the output is too long", 0},
+		"fills the local side":       {"!head -c 4G /dev/zero > ./x", "status 1", 0},
+		"fills the disk":             {"mount /dev/sda1 /\n!head -c 8M /dev/zero > ./x\nupload ./x /a", "no space left", 0},
+		"forks without end":          {`!python3 -c "import os; [os.fork() for i in range(64)]"`, "status 1", 0},
+		"runs itself without end":    {"!echo '<!sh ./me' > ./me.out; echo 'cat ./me.out' > ./me\n<!sh ./me", "<! inside each other", 0},
+		"leaves processes behind it": {"!(setsid sleep 987654321 &) ; setsid sleep 987654321 & disown; exit 3", "status 3", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var j journalText
+			err := Run(patience(t), c, compile(t, attribute.Inputs{}, s.script), Options{Local: startLocal, Log: j.hear, CommandTimeout: s.time})
+			require.ErrorContains(t, err, s.says, "%s", j.String()[:min(j.Len(), 2000)])
+			// The cell is waited for before the plan returns.
+			require.Zero(t, processesWith(t, "sleep\x00987654321", "cmdline"), "nothing outlives its script")
+		})
+	}
+	printed, err := play(t, c, "mount /dev/sda1 /\ncat /etc/hostname")
+	require.NoError(t, err)
+	require.Equal(t, "golden\n\n", printed)
+}
+
+// TestHostileValues: a value that breaks out of the quotes of a shell is in the script
+// cell all the same; one that would be another line or word of a script is refused
+// before anything runs.
+func TestHostileValues(t *testing.T) {
+	c := boot(t, makeDisk(t, partition{64, "ext4", linux(t)}))
+	outside := filepath.Join(t.TempDir(), "outside")
+	compiled := func(value, script string) (*personalize.Plan, error) {
+		in := attribute.Inputs{
+			Definitions: []attribute.Definition{attribute.NewDefinition("Motd", attribute.String, "")},
+			Profile:     []attribute.Value{attribute.NewValue("Motd", attribute.String, value)},
+		}
+		return personalize.Compile([]personalize.Step{{Name: "s", Script: personalize.PlanScript{Type: personalize.General, Content: script}}}, in)
+	}
+	plan, err := compiled("x'; touch "+outside+"; cat /etc/passwd; touch ./inside; echo 'y", "!echo '@Motd@'\n!ls\nmount /dev/sda1 /\ncat /etc/hostname")
+	require.NoError(t, err)
+	var j journalText
+	require.NoError(t, Run(patience(t), c, plan, Options{Local: startLocal, Log: j.hear}))
+	require.Equal(t, "x\ny\ninside\ngolden\n\n", noComplaints(j.output.String()))
+	require.NoFileExists(t, outside)
+	for _, value := range []string{"x\nrm-rf /", "x\r\n!id", `x" "y`, `x\q`, "\x00"} {
+		_, err := compiled(value, "mount /dev/sda1 /\nwrite /etc/motd \"@Motd@\"")
+		require.ErrorIs(t, err, attribute.ErrInvalid, "%q", value)
+	}
+}
+
+// noComplaints leaves out what tools say of files that they do not see.
+func noComplaints(text string) (out string) {
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, "No such file") && !strings.Contains(line, "Read-only") && !strings.Contains(line, "Permission denied") {
+			out += line
+		}
+	}
+	return out
 }
 
 // TestNoSecretInArguments looks at all processes of this host while a script with a
