@@ -171,11 +171,16 @@ func (b *backend) DeleteBundle(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	b.d.opts.failpoint("bundle deleted")
-	if err := os.Remove(b.d.bundlePath(uri)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		b.d.log.Warn("the file of a deleted bundle is left until the next start", "error", err)
-	}
+	b.d.dropBundle(uri)
 	return nil
+}
+
+// dropBundle removes the file of a bundle whose record is gone.
+func (d *Daemon) dropBundle(uri model.URI) {
+	d.opts.failpoint("bundle deleted")
+	if err := os.Remove(d.bundlePath(uri)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.log.Warn("the file of a deleted bundle is left until the next start", "error", err)
+	}
 }
 
 func bundleInfo(res *model.ArtifactBundle) v1.BundleInfo {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 
@@ -249,6 +248,11 @@ func (ch *change) savePlan(old, next model.Resource) error {
 		if err := ch.recordedImage(next.Image); err != nil {
 			return err
 		}
+		if was, ok := old.(*model.DeploymentPlan); ok {
+			if err := staySecret(was, next); err != nil {
+				return err
+			}
+		}
 		if err := im.checkDeployment(next); err != nil {
 			return err
 		}
@@ -269,6 +273,20 @@ func (ch *change) savePlan(old, next model.Resource) error {
 		return err
 	}
 	return im.retype()
+}
+
+// staySecret refuses a plan of which a password would become something that is shown,
+// as where another build plan has a text of that name. It refuses whatever the value
+// is now, and before other checks, whose errors may show it: the answer would tell if
+// it was guessed right.
+func staySecret(was, next *model.DeploymentPlan) error {
+	for _, v := range was.Values {
+		shown := func(n model.Value) bool { return n.Name == v.Name && !n.Secret() }
+		if v.Secret() && slices.ContainsFunc(next.Values, shown) {
+			return rest.Bad("the value of deployment plan %q for %q is a password, which the build plan does not say: it would be shown. Save the plan without that value first", was.Name, v.Name)
+		}
+	}
+	return nil
 }
 
 // recordedImage gives an image that was imported otherwise the record that a plan
@@ -354,7 +372,7 @@ func (b restBackend) deleteContent(ctx context.Context, res model.Resource) erro
 	case *model.GoldenImage:
 		return b.removeImage(ctx, res)
 	case *model.ArtifactBundle:
-		return os.Remove(b.d.bundlePath(res.URI))
+		b.d.dropBundle(res.URI)
 	}
 	return nil
 }

@@ -76,6 +76,9 @@ func addBundle(c *rest.Call) error {
 	if !c.IsUpload() {
 		return makeBundle(c)
 	}
+	if _, err := c.HowAtOnce(); err != nil {
+		return err
+	}
 	u, err := c.Upload()
 	if err != nil {
 		return err
@@ -100,6 +103,10 @@ func touched(c *rest.Call, uri string) error {
 }
 
 func makeBundle(c *rest.Call) error {
+	how, err := c.HowAtOnce()
+	if err != nil {
+		return err
+	}
 	f, err := c.Fields()
 	if err != nil {
 		return err
@@ -115,7 +122,7 @@ func makeBundle(c *rest.Call) error {
 	if err := f.Err(); err != nil {
 		return err
 	}
-	i, err := c.Backend.CreateBundle(c.Context(), req, c.Header.Get("Idempotency-Key"))
+	i, err := c.Backend.CreateBundle(c.Context(), req, how.RequestID)
 	if err != nil {
 		return err
 	}
@@ -130,11 +137,15 @@ func changeBundle(c *rest.Call) error {
 		r.Replace = rest.AsTask
 		return r.Put(c)
 	}
+	how, err := c.HowAtOnce()
+	if err != nil {
+		return err
+	}
 	if _, err := c.Body(); err != nil {
 		return err
 	}
 	var uri model.URI
-	err := c.View(func(v *rest.View) error {
+	err = c.View(func(v *rest.View) error {
 		res, err := artifactBundles().Find(v)
 		if err == nil {
 			uri = res.Head().URI
@@ -148,7 +159,7 @@ func changeBundle(c *rest.Call) error {
 	if q.Get("forceImport") == "true" {
 		on = v1.ConflictOverwrite
 	}
-	i, err := c.Backend.ImportBundle(c.Context(), string(uri), on, c.Header.Get("Idempotency-Key"))
+	i, err := c.Backend.ImportBundle(c.Context(), string(uri), on, how.RequestID)
 	if err != nil {
 		return err
 	}
@@ -156,6 +167,9 @@ func changeBundle(c *rest.Call) error {
 }
 
 func stopBundle(c *rest.Call) error {
+	if _, err := c.HowAtOnce(); err != nil {
+		return err
+	}
 	f, err := c.Fields()
 	if err != nil {
 		return err

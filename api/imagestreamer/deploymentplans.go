@@ -23,7 +23,7 @@ func deploymentPlans() *rest.Resource {
 
 func showPlan(v *rest.View, res model.Resource, o rest.Object) (err error) {
 	p := res.(*model.DeploymentPlan)
-	o["goldenImageURI"], o["oeBuildPlanURI"], o["hpProvided"] = string(p.Image), string(p.BuildPlan), false
+	o["goldenImageURI"], o["oeBuildPlanURI"], o["hpProvided"] = string(p.Image), string(p.BuildPlan), p.ReadOnly
 	if o["dependentArtifacts"], err = v.Dependents(p.URI, model.ServerProfiles); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func PlanAttributes(v *rest.View, p *model.DeploymentPlan) ([]rest.Object, error
 		}
 		o["editable"] = !slices.Contains(p.Fixed, d.Name)
 		if _, known := o["visible"]; !known {
-			o["visible"] = true
+			o["visible"] = !slices.Contains(p.Hidden, d.Name)
 		}
 		if _, known := o["id"]; !known {
 			o["id"] = p.URI.ID() + "-" + d.Name
@@ -88,9 +88,9 @@ func inOrder(defs []attribute.Definition, known []rest.Object) []attribute.Defin
 // clients leave out what is false.
 func takePlan(v *rest.View, f *rest.Fields, meta model.Meta, old model.Resource) (rest.Wanted, error) {
 	p := &model.DeploymentPlan{Meta: meta, Image: f.URI("goldenImageURI", model.GoldenImages), BuildPlan: f.URI("oeBuildPlanURI", model.BuildPlans)}
-	var was []attribute.Value
+	was := &model.DeploymentPlan{}
 	if o, ok := old.(*model.DeploymentPlan); ok {
-		was, p.Size = o.Values, o.Size
+		was, p.Size, p.ReadOnly = o, o.Size, o.ReadOnly
 	}
 	attributes := f.Objects(attributesKey)
 	for _, a := range attributes {
@@ -99,8 +99,15 @@ func takePlan(v *rest.View, f *rest.Fields, meta model.Meta, old model.Resource)
 		if !a.Bool("editable") {
 			p.Fixed = append(p.Fixed, name)
 		}
+		visible := !slices.Contains(was.Hidden, name)
+		if a.Has("visible") {
+			visible = a.Bool("visible")
+		}
+		if !visible {
+			p.Hidden = append(p.Hidden, name)
+		}
 		if value := attribute.NewValue(name, "", text); text != "" {
-			p.Values = append(p.Values, unmasked(value, was))
+			p.Values = append(p.Values, unmasked(value, was.Values))
 		}
 	}
 	var err error

@@ -110,11 +110,11 @@ func addImage(c *rest.Call) error {
 	if !c.IsUpload() {
 		return captureImage(c)
 	}
-	u, err := c.Upload()
+	how, err := c.HowAtOnce()
 	if err != nil {
 		return err
 	}
-	how, err := c.How()
+	u, err := c.Upload()
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func captureImage(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	how, err := c.How()
+	how, err := c.HowAtOnce()
 	if err != nil {
 		return err
 	}

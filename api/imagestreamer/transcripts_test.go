@@ -29,8 +29,10 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-func player(t *testing.T) *transcript.Player {
-	d, err := daemon.Open(t.TempDir(), daemon.Options{})
+func player(t *testing.T) *transcript.Player { return playerIn(t, t.TempDir()) }
+
+func playerIn(t *testing.T, dir string) *transcript.Player {
+	d, err := daemon.Open(dir, daemon.Options{})
 	require.NoError(t, err)
 	e := d.Embed()
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) }}

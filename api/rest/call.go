@@ -73,6 +73,16 @@ func (c *Call) how() (How, error) {
 // How is what a request says of how to change something.
 func (c *Call) How() (How, error) { return c.how() }
 
+// HowAtOnce is How for what cannot be tried first: a dry run is refused, for it would
+// be done.
+func (c *Call) HowAtOnce() (How, error) {
+	how, err := c.how()
+	if err == nil && how.DryRun {
+		err = Bad("dryRun=true: %s %s has no dry run; nothing was done", c.Method, c.URL.Path)
+	}
+	return how, err
+}
+
 // change reads a body, and how something is to become it. An eTag in the body
 // counts where there is no If-Match.
 func (c *Call) change() (*Fields, How, error) {
