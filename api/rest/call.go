@@ -142,7 +142,7 @@ func (c *Call) Answer(status int, o Object) error {
 
 // List answers with the part of a collection that was asked for.
 func (c *Call) List(all []Object) error {
-	o, err := selected(all, strings.TrimSuffix(c.URL.Path, "/"), c.URL.Query())
+	o, err := selected(c.Context(), all, strings.TrimSuffix(c.URL.Path, "/"), c.URL.Query())
 	if err != nil {
 		return err
 	}

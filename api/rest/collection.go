@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"net/url"
 	"slices"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 // selected is the part of a collection that a request asks for. Several filters
 // must all hold; several queries too. Parameters that nobody knows are passed
 // over: clients have some of their own.
-func selected(all []Object, path string, q url.Values) (Object, error) {
+func selected(ctx context.Context, all []Object, path string, q url.Values) (Object, error) {
 	var filters []filter
 	for _, text := range append(slices.Clone(q["filter"]), q["query"]...) {
 		if strings.TrimSpace(text) == "" {
@@ -24,8 +25,11 @@ func selected(all []Object, path string, q url.Values) (Object, error) {
 	}
 	members := []Object{}
 	for _, o := range all {
-		if !slices.ContainsFunc(filters, func(f filter) bool { return !f(o) }) {
+		if !slices.ContainsFunc(filters, func(f filter) bool { return !f(ctx, o) }) {
 			members = append(members, o)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 	}
 	if err := arrange(members, q["sort"]); err != nil {
@@ -81,7 +85,7 @@ func page(members []Object, path string, q url.Values) (Object, error) {
 	start = min(max(start, 0), total)
 	end := total
 	if count >= 0 {
-		end = min(start+count, total)
+		end = start + min(count, total-start)
 	}
 	var next, previous any
 	if end < total && count > 0 {

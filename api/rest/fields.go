@@ -57,10 +57,26 @@ func (f *Fields) read(key string, to any, what string) bool {
 		return false
 	}
 	if err := json.Unmarshal(f.raw[key], to); err != nil {
-		*f.errs = append(*f.errs, Bad("%s%s must be %s, not %.64s", f.path, key, what, f.raw[key]))
+		*f.errs = append(*f.errs, Bad("%s%s must be %s, not %s", f.path, key, what, sort(f.raw[key])))
 		return false
 	}
 	return true
+}
+
+// sort names what was sent instead. Messages are logged, and the value of any
+// field may be a secret or hold one: it is not quoted.
+func sort(raw json.RawMessage) string {
+	switch bytes.TrimSpace(raw)[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case '"':
+		return "a text"
+	case 't', 'f':
+		return "true or false"
+	}
+	return "a number"
 }
 
 // Text is a text, "" where there is none.
@@ -110,7 +126,7 @@ func (f *Fields) Bool(key string) (b bool) {
 func (f *Fields) Int(key string) (n int64) {
 	raw := strings.Trim(string(f.raw[key]), `"`)
 	if f.Has(key) && raw != "" && json.Unmarshal([]byte(raw), &n) != nil {
-		*f.errs = append(*f.errs, Bad("%s%s must be a whole number, not %.64s", f.path, key, f.raw[key]))
+		*f.errs = append(*f.errs, Bad("%s%s must be a whole number", f.path, key))
 	}
 	return n
 }
@@ -198,8 +214,8 @@ func (f *Fields) Extra() map[string]json.RawMessage {
 
 var secretKey = regexp.MustCompile(`(?i)(password|passwd|secret|passphrase)`)
 
-// withoutSecrets is a value in which texts under keys that speak of secrets are
-// null.
+// withoutSecrets is a value in which all under keys that speak of secrets is
+// null, of whatever type.
 func withoutSecrets(key string, raw json.RawMessage) json.RawMessage {
 	var v any
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -215,11 +231,10 @@ func withoutSecrets(key string, raw json.RawMessage) json.RawMessage {
 }
 
 func blank(key string, v any) any {
+	if secretKey.MatchString(key) {
+		return nil
+	}
 	switch v := v.(type) {
-	case string:
-		if secretKey.MatchString(key) {
-			return nil
-		}
 	case map[string]any:
 		for k := range v {
 			v[k] = blank(k, v[k])

@@ -1,10 +1,12 @@
 package rest
 
 import (
+	"context"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A filter is what clients write into ?filter= and ?query=:
@@ -18,7 +20,10 @@ import (
 // A value may have quotes of its own inside: it ends with the quote that the
 // end, a parenthesis, AND or OR follows. Texts compare without regard to case;
 // "matches" takes % for anything, and nothing else for a wildcard.
-type filter func(Object) bool
+//
+// Once the context is over a filter says false or true without looking: who asks
+// looks at the context.
+type filter func(context.Context, Object) bool
 
 type filterParser struct{ rest, all string }
 
@@ -26,6 +31,9 @@ func parseFilter(s string) (filter, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxFilter {
 		return nil, Bad("a filter of %d bytes: use at most %d", len(s), maxFilter)
+	}
+	if !utf8.ValidString(s) {
+		return nil, Bad("the filter %.256q is no UTF-8: write it in UTF-8", s)
 	}
 	if n := len(s); n > 1 && s[0] == '"' && s[n-1] == '"' {
 		if f, err := parseExpression(s[1 : n-1]); err == nil {
@@ -84,7 +92,7 @@ func (p *filterParser) any(depth int) (filter, error) {
 	for err == nil && p.take("or") {
 		var left, right filter = f, nil
 		right, err = p.every(depth)
-		f = func(o Object) bool { return left(o) || right(o) }
+		f = func(ctx context.Context, o Object) bool { return left(ctx, o) || right(ctx, o) }
 	}
 	return f, err
 }
@@ -94,7 +102,7 @@ func (p *filterParser) every(depth int) (filter, error) {
 	for err == nil && p.take("and") {
 		var left, right filter = f, nil
 		right, err = p.one(depth)
-		f = func(o Object) bool { return left(o) && right(o) }
+		f = func(ctx context.Context, o Object) bool { return left(ctx, o) && right(ctx, o) }
 	}
 	return f, err
 }
@@ -105,7 +113,7 @@ func (p *filterParser) one(depth int) (filter, error) {
 	}
 	if p.take("not") {
 		f, err := p.one(depth + 1)
-		return func(o Object) bool { return !f(o) }, err
+		return func(ctx context.Context, o Object) bool { return !f(ctx, o) }, err
 	}
 	if strings.HasPrefix(p.skip(), "(") {
 		p.rest = p.rest[1:]
@@ -169,17 +177,23 @@ func (p *filterParser) value() (string, bool) {
 }
 
 func compare(field, op, want string) filter {
+	holds := comparer(op, want)
+	return func(ctx context.Context, o Object) bool {
+		return ctx.Err() == nil && holds(ctx, text(o.at(field)))
+	}
+}
+
+func comparer(op, want string) func(ctx context.Context, have string) bool {
 	switch op {
 	case "matches", "like":
-		like := wildcard(want)
-		return func(o Object) bool { return like.MatchString(text(o.at(field))) }
+		return wildcard(want)
 	case "=", "eq":
-		return func(o Object) bool { return equal(text(o.at(field)), want) }
+		return func(_ context.Context, have string) bool { return equal(have, want) }
 	case "!=", "<>", "ne", "neq":
-		return func(o Object) bool { return !equal(text(o.at(field)), want) }
+		return func(_ context.Context, have string) bool { return !equal(have, want) }
 	}
-	return func(o Object) bool {
-		n := order(text(o.at(field)), want)
+	return func(_ context.Context, have string) bool {
+		n := order(have, want)
 		switch op {
 		case "<", "lt":
 			return n < 0
@@ -196,12 +210,30 @@ func equal(have, want string) bool {
 	return strings.EqualFold(have, want) || have == "" && strings.EqualFold(want, "null")
 }
 
-func wildcard(s string) *regexp.Regexp {
-	parts := strings.Split(s, "%")
-	for i := range parts {
-		parts[i] = regexp.QuoteMeta(parts[i])
+// wildcard finds the pieces between the wildcards one behind the other, each as
+// early as it can be: a text is gone through once, however many there are.
+func wildcard(want string) func(ctx context.Context, have string) bool {
+	pieces := strings.Split(strings.ToLower(want), "%")
+	first, last := pieces[0], pieces[len(pieces)-1]
+	return func(ctx context.Context, have string) bool {
+		have = strings.ToLower(have)
+		if len(pieces) == 1 {
+			return have == first
+		}
+		have, begins := strings.CutPrefix(have, first)
+		have, closes := strings.CutSuffix(have, last)
+		if !begins || !closes {
+			return false
+		}
+		for _, piece := range pieces[1 : len(pieces)-1] {
+			i := strings.Index(have, piece)
+			if i < 0 || ctx.Err() != nil {
+				return false
+			}
+			have = have[i+len(piece):]
+		}
+		return true
 	}
-	return regexp.MustCompile(`(?is)^` + strings.Join(parts, ".*") + `$`)
 }
 
 // order compares numbers as such, and all else as texts.
