@@ -87,14 +87,14 @@ func TestRoles(t *testing.T) {
 
 func TestFirstStart(t *testing.T) {
 	f, ctx := open(t), context.Background()
-	password, err := f.Bootstrap(ctx)
+	password, err := f.Bootstrap(ctx, false)
 	require.NoError(t, err)
 	require.Len(t, password, 20)
-	again, err := f.Bootstrap(ctx)
+	again, err := f.Bootstrap(ctx, false)
 	require.NoError(t, err)
 	require.Empty(t, again, "it is told once")
 	f.again(t)
-	again, err = f.Bootstrap(ctx)
+	again, err = f.Bootstrap(ctx, false)
 	require.NoError(t, err)
 	require.Empty(t, again)
 
@@ -122,9 +122,9 @@ func TestFirstStart(t *testing.T) {
 
 func TestNoSecretIsKept(t *testing.T) {
 	f := open(t)
-	f.user(t, "anna", Infrastructure)
-	session := f.login(t, "anna")
-	token, _, err := f.CreateToken(Identity{Name: "anna", Role: Infrastructure}, "ci", Server, 0)
+	f.user(t, "operator", Infrastructure)
+	session := f.login(t, "operator")
+	token, _, err := f.CreateToken(Identity{Name: "operator", Role: Infrastructure}, "ci", Server, 0)
 	require.NoError(t, err)
 	path := filepath.Join(f.dir, accountsFile)
 	p, err := os.ReadFile(path)
@@ -142,8 +142,8 @@ func TestNoSecretIsKept(t *testing.T) {
 
 func TestSessionsEnd(t *testing.T) {
 	f := open(t)
-	f.user(t, "anna", Infrastructure)
-	f.user(t, "ben", Server)
+	f.user(t, "operator", Infrastructure)
+	f.user(t, "deputy", Server)
 	good := func(secret string) bool {
 		_, err := f.Authenticate(secret)
 		if err != nil {
@@ -152,7 +152,7 @@ func TestSessionsEnd(t *testing.T) {
 		return err == nil
 	}
 
-	s := f.login(t, "ben")
+	s := f.login(t, "deputy")
 	f.clock.turn(IdleTimeout - time.Second)
 	require.True(t, good(s))
 	f.clock.turn(IdleTimeout - time.Second)
@@ -160,7 +160,7 @@ func TestSessionsEnd(t *testing.T) {
 	f.clock.turn(IdleTimeout)
 	require.False(t, good(s), "idle")
 
-	s = f.login(t, "ben")
+	s = f.login(t, "deputy")
 	for range 7 {
 		require.True(t, good(s))
 		f.clock.turn(23 * time.Hour)
@@ -168,7 +168,7 @@ func TestSessionsEnd(t *testing.T) {
 	f.clock.turn(8 * time.Hour)
 	require.False(t, good(s), "too old, however much it was used")
 
-	s = f.login(t, "ben")
+	s = f.login(t, "deputy")
 	require.NoError(t, f.SetIdleTimeout(s, time.Minute))
 	require.ErrorIs(t, f.SetIdleTimeout(s, 0), ErrInvalid)
 	require.ErrorIs(t, f.SetIdleTimeout(s, MaxIdleTimeout+1), ErrInvalid)
@@ -176,35 +176,35 @@ func TestSessionsEnd(t *testing.T) {
 	require.False(t, good(s))
 	require.ErrorIs(t, f.SetIdleTimeout(s, time.Minute), ErrUnknown)
 
-	s = f.login(t, "ben")
+	s = f.login(t, "deputy")
 	require.NoError(t, f.Logout(s))
 	require.False(t, good(s))
 	require.ErrorIs(t, f.Logout(s), ErrUnknown)
 
 	for what, change := range map[string]func() error{
-		"role": func() error { _, err := f.ChangeUser(context.Background(), "Ben", Software, "", false); return err },
+		"role": func() error { _, err := f.ChangeUser(context.Background(), "Deputy", Software, "", false); return err },
 		"password": func() error {
-			_, err := f.ChangeUser(context.Background(), "ben", "", "correct horse", false)
+			_, err := f.ChangeUser(context.Background(), "deputy", "", "correct horse", false)
 			return err
 		},
-		"deleted": func() error { return f.DeleteUser("BEN") },
+		"deleted": func() error { return f.DeleteUser("DEPUTY") },
 	} {
 		if what == "deleted" {
 			continue // last
 		}
-		s, other := f.login(t, "ben"), f.login(t, "anna")
+		s, other := f.login(t, "deputy"), f.login(t, "operator")
 		require.NoError(t, change())
 		require.False(t, good(s), what)
 		require.True(t, good(other), what)
 	}
-	s = f.login(t, "ben")
-	require.NoError(t, f.DeleteUser("BEN"))
+	s = f.login(t, "deputy")
+	require.NoError(t, f.DeleteUser("DEPUTY"))
 	require.False(t, good(s))
 }
 
 func TestOneUserDoesNotFillTheSessions(t *testing.T) {
 	f := open(t)
-	f.user(t, "anna", Infrastructure)
+	f.user(t, "operator", Infrastructure)
 	u, first := f.mu.record.Users[0], ""
 	for i := range userSessions + 1 {
 		secret, _, err := f.begin(u, false)
@@ -221,32 +221,32 @@ func TestOneUserDoesNotFillTheSessions(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	f := open(t)
-	f.user(t, "anna", Infrastructure)
-	f.user(t, "ben", Server)
-	anna, ben := Identity{Name: "anna", Role: Infrastructure}, Identity{Name: "ben", Role: Server}
+	f.user(t, "operator", Infrastructure)
+	f.user(t, "deputy", Server)
+	operator, deputy := Identity{Name: "operator", Role: Infrastructure}, Identity{Name: "deputy", Role: Server}
 	local := Identity{Name: "uid:0", Role: Infrastructure, Local: true}
 
-	short, tk, err := f.CreateToken(ben, "ci", ReadOnly, time.Hour)
+	short, tk, err := f.CreateToken(deputy, "ci", ReadOnly, time.Hour)
 	require.NoError(t, err)
 	who, err := f.Authenticate(short)
 	require.NoError(t, err)
-	require.Equal(t, Identity{Name: "ben", Role: ReadOnly, Token: tk.ID}, who)
+	require.Equal(t, Identity{Name: "deputy", Role: ReadOnly, Token: tk.ID}, who)
 	_, _, err = f.CreateToken(who, "more", ReadOnly, 0)
 	require.ErrorIs(t, err, ErrForbidden, "a token does not prolong itself")
 	for _, role := range []Role{Infrastructure, Software} {
-		_, _, err = f.CreateToken(ben, "more", role, 0)
+		_, _, err = f.CreateToken(deputy, "more", role, 0)
 		require.ErrorIs(t, err, ErrForbidden, role)
 	}
-	_, _, err = f.CreateToken(ben, "ci", "god", 0)
+	_, _, err = f.CreateToken(deputy, "ci", "god", 0)
 	require.ErrorIs(t, err, ErrInvalid)
-	_, _, err = f.CreateToken(ben, "a b", Server, 0)
+	_, _, err = f.CreateToken(deputy, "a b", Server, 0)
 	require.ErrorIs(t, err, ErrInvalid)
-	_, _, err = f.CreateToken(ben, "ci", Server, -1)
+	_, _, err = f.CreateToken(deputy, "ci", Server, -1)
 	require.ErrorIs(t, err, ErrInvalid)
 
 	machine, tm, err := f.CreateToken(local, "monitor", ReadOnly, 0)
 	require.NoError(t, err)
-	long, tl, err := f.CreateToken(ben, "ci", Server, 0)
+	long, tl, err := f.CreateToken(deputy, "ci", Server, 0)
 	require.NoError(t, err)
 	ids := func(list []Token) (ids []string) {
 		for _, t := range list {
@@ -254,9 +254,9 @@ func TestTokens(t *testing.T) {
 		}
 		return ids
 	}
-	require.Equal(t, []string{tk.ID, tl.ID}, ids(f.Tokens(ben)))
-	require.Equal(t, []string{tk.ID, tm.ID, tl.ID}, ids(f.Tokens(anna)))
-	require.ErrorIs(t, f.RevokeToken(ben, tm.ID), ErrNotFound, "another one's")
+	require.Equal(t, []string{tk.ID, tl.ID}, ids(f.Tokens(deputy)))
+	require.Equal(t, []string{tk.ID, tm.ID, tl.ID}, ids(f.Tokens(operator)))
+	require.ErrorIs(t, f.RevokeToken(deputy, tm.ID), ErrNotFound, "another one's")
 
 	f.again(t) // they are durable
 	f.clock.turn(time.Hour)
@@ -267,15 +267,15 @@ func TestTokens(t *testing.T) {
 		_, err = f.Authenticate(secret)
 		require.NoError(t, err)
 	}
-	_, err = f.ChangeUser(context.Background(), "ben", Software, "", false)
+	_, err = f.ChangeUser(context.Background(), "deputy", Software, "", false)
 	require.NoError(t, err)
 	_, err = f.Authenticate(long)
 	require.ErrorIs(t, err, ErrUnknown, "its owner has the role no more")
-	require.NoError(t, f.RevokeToken(anna, tm.ID))
+	require.NoError(t, f.RevokeToken(operator, tm.ID))
 	_, err = f.Authenticate(machine)
 	require.ErrorIs(t, err, ErrUnknown)
-	require.NoError(t, f.DeleteUser("ben"))
-	require.Empty(t, f.Tokens(anna))
+	require.NoError(t, f.DeleteUser("deputy"))
+	require.Empty(t, f.Tokens(operator))
 	for _, secret := range []string{"", tokenPrefix, sessionPrefix, long, "Bearer"} {
 		_, err = f.Authenticate(secret)
 		require.ErrorIs(t, err, ErrUnknown, secret)
@@ -284,72 +284,72 @@ func TestTokens(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	f, ctx := open(t), context.Background()
-	f.user(t, "anna", Infrastructure)
+	f.user(t, "operator", Infrastructure)
 	for name, bad := range map[string]struct {
 		user, password string
 		role           Role
 		cause          error
 	}{
-		"there already": {"Anna", "correct horse", Server, ErrExists},
-		"short":         {"ben", "1234567", Server, ErrInvalid},
-		"long":          {"ben", strings.Repeat("x", maxPassword+1), Server, ErrInvalid},
+		"there already": {"Operator", "correct horse", Server, ErrExists},
+		"short":         {"deputy", "1234567", Server, ErrInvalid},
+		"long":          {"deputy", strings.Repeat("x", maxPassword+1), Server, ErrInvalid},
 		"own name":      {"benjamin", "Benjamin", Server, ErrInvalid},
 		"no name":       {"", "correct horse", Server, ErrInvalid},
-		"path":          {"../ben", "correct horse", Server, ErrInvalid},
+		"path":          {"../deputy", "correct horse", Server, ErrInvalid},
 		"space":         {"token ci", "correct horse", Server, ErrInvalid},
-		"role":          {"ben", "correct horse", "admin", ErrInvalid},
+		"role":          {"deputy", "correct horse", "admin", ErrInvalid},
 	} {
 		_, err := f.CreateUser(ctx, bad.user, bad.role, bad.password, false)
 		require.ErrorIs(t, err, bad.cause, name)
 	}
-	require.ErrorIs(t, f.DeleteUser("anna"), ErrInUse, "the last one")
-	_, err := f.ChangeUser(ctx, "anna", Server, "", false)
+	require.ErrorIs(t, f.DeleteUser("operator"), ErrInUse, "the last one")
+	_, err := f.ChangeUser(ctx, "operator", Server, "", false)
 	require.ErrorIs(t, err, ErrInUse, "the last one")
-	require.ErrorIs(t, f.DeleteUser("ben"), ErrNotFound)
+	require.ErrorIs(t, f.DeleteUser("deputy"), ErrNotFound)
 	f.again(t)
-	require.Equal(t, []User{{Name: "anna", Role: Infrastructure, Created: f.clock.Now(), Changed: f.clock.Now()}}, f.Users())
+	require.Equal(t, []User{{Name: "operator", Role: Infrastructure, Created: f.clock.Now(), Changed: f.clock.Now()}}, f.Users())
 }
 
 func TestGuessingIsSlowedDown(t *testing.T) {
 	f, ctx := open(t), context.Background()
-	f.user(t, "anna", Infrastructure)
+	f.user(t, "operator", Infrastructure)
 	try := func(name, password string, from netip.Addr) error {
 		_, _, err := f.Login(ctx, name, password, "", from)
 		return err
 	}
 	for range addressPoints {
-		require.ErrorIs(t, try("anna", "wrong horse", here), ErrUnknown)
+		require.ErrorIs(t, try("operator", "wrong horse", here), ErrUnknown)
 	}
 	var wait *ThrottleError
-	require.True(t, errors.As(try("anna", "correct horse", here), &wait), "even if it is right")
+	require.True(t, errors.As(try("operator", "correct horse", here), &wait), "even if it is right")
 	require.Greater(t, wait.Wait, time.Duration(0))
 	require.ErrorIs(t, try("nobody", "correct horse", here), ErrThrottle, "whatever the name")
-	require.NoError(t, try("anna", "correct horse", netip.MustParseAddr("10.0.0.2")), "another address")
+	require.NoError(t, try("operator", "correct horse", netip.MustParseAddr("10.0.0.2")), "another address")
 	f.clock.turn(wait.Wait)
-	require.NoError(t, try("anna", "correct horse", here))
-	require.ErrorIs(t, try("anna", "wrong horse", here), ErrUnknown)
-	require.ErrorIs(t, try("anna", "correct horse", here), ErrThrottle, "one point went away, and one came")
+	require.NoError(t, try("operator", "correct horse", here))
+	require.ErrorIs(t, try("operator", "wrong horse", here), ErrUnknown)
+	require.ErrorIs(t, try("operator", "correct horse", here), ErrThrottle, "one point went away, and one came")
 
 	// One host has a whole network of IPv6.
 	for i := range addressPoints {
 		from := netip.AddrFrom16([16]byte{0xfd, 15: byte(i)})
-		require.ErrorIs(t, try("anna", "wrong horse", from), ErrUnknown)
+		require.ErrorIs(t, try("operator", "wrong horse", from), ErrUnknown)
 	}
-	require.ErrorIs(t, try("anna", "correct horse", netip.MustParseAddr("fd00::ffff")), ErrThrottle)
-	require.NoError(t, try("anna", "correct horse", netip.MustParseAddr("fd00:0:0:1::1")))
+	require.ErrorIs(t, try("operator", "correct horse", netip.MustParseAddr("fd00::ffff")), ErrThrottle)
+	require.NoError(t, try("operator", "correct horse", netip.MustParseAddr("fd00:0:0:1::1")))
 }
 
 func TestThrottleIsBounded(t *testing.T) {
 	c := &clock{now: time.Unix(1e9, 0)}
 	th := throttle{now: c.Now, counted: map[string]time.Time{}}
 	for range addressPoints {
-		th.failed("anna", here)
+		th.failed("operator", here)
 	}
 	for i := range maxCounted {
 		th.add(userKey(strings.Repeat("x", i%60) + string(rune('a'+i%26)) + time.Duration(i).String()))
 	}
 	require.Len(t, th.counted, maxCounted)
-	require.Positive(t, th.wait("anna", here), "who has many points is not forgotten")
+	require.Positive(t, th.wait("operator", here), "who has many points is not forgotten")
 	c.turn(time.Hour)
 	th.add("one more")
 	require.Len(t, th.counted, 1)
@@ -357,7 +357,7 @@ func TestThrottleIsBounded(t *testing.T) {
 
 func TestDamagedFiles(t *testing.T) {
 	f := open(t)
-	f.user(t, "anna", Infrastructure)
+	f.user(t, "operator", Infrastructure)
 	_, _, err := f.CreateToken(Identity{Local: true, Role: Infrastructure}, "ci", Server, 0)
 	require.NoError(t, err)
 	path := filepath.Join(f.dir, accountsFile)
@@ -384,18 +384,18 @@ func TestDamagedFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, good, 0o600))
 	require.NoError(t, os.WriteFile(path+newSuffix, []byte("half"), 0o600)) // a kill left it
 	f.again(t)
-	f.user(t, "ben", Server)
+	f.user(t, "deputy", Server)
 	f.again(t)
 	require.Len(t, f.Users(), 2)
 }
 
 func TestManyAtOnce(t *testing.T) {
 	f := open(t)
-	f.user(t, "anna", Infrastructure)
+	f.user(t, "operator", Infrastructure)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			secret, _, err := f.Login(context.Background(), "anna", "correct horse", "", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+			secret, _, err := f.Login(context.Background(), "operator", "correct horse", "", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
 			if err == nil {
 				_, err = f.Authenticate(secret)
 			}
@@ -409,7 +409,7 @@ func TestManyAtOnce(t *testing.T) {
 	cancel()
 	f.hashing <- struct{}{}
 	f.hashing <- struct{}{}
-	_, _, err := f.Login(ctx, "anna", "correct horse", "", here)
+	_, _, err := f.Login(ctx, "operator", "correct horse", "", here)
 	require.ErrorIs(t, err, context.Canceled)
 }
 

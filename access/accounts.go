@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -93,22 +95,27 @@ func (r record) find(name string) int {
 	return slices.IndexFunc(r.Users, func(u user) bool { return strings.EqualFold(u.Name, name) })
 }
 
-// change has f change a copy of the record, and keeps it.
+// changeLocked has f change a copy of the record, and keeps it.
 func (a *Accounts) changeLocked(f func(r *record) error) error {
 	r := a.mu.record.clone()
+	r.dropOver(a.now())
 	if err := f(&r); err != nil {
 		return err
 	}
 	if err := save(a.dir, r); err != nil {
 		return err
 	}
+	if first := a.mu.record.firstHash(); first != "" && first != r.firstHash() {
+		_ = os.Remove(filepath.Join(a.dir, FirstPasswordFile)) // the password in it opens nothing any more
+	}
 	a.mu.record = r
 	return nil
 }
 
 // Bootstrap makes the first user, where there is none, and returns its one-time
-// password; "" where there is one.
-func (a *Accounts) Bootstrap(ctx context.Context) (password string, err error) {
+// password; "" where there is one. With keep, the password is in FirstPasswordFile
+// too.
+func (a *Accounts) Bootstrap(ctx context.Context, keep bool) (password string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.mu.record.Users) > 0 {
@@ -119,6 +126,11 @@ func (a *Accounts) Bootstrap(ctx context.Context) (password string, err error) {
 	u := user{Name: Administrator, Role: Infrastructure, OneTime: true, Created: now, Changed: now}
 	if err := a.work(ctx, func() { u.Hash = a.hashPassword(password) }); err != nil {
 		return "", err
+	}
+	if keep { // first: nobody would know a password that is lost between the two
+		if err := keepFirst(a.dir, password); err != nil {
+			return "", err
+		}
 	}
 	return password, a.changeLocked(func(r *record) error {
 		r.Users = append(r.Users, u)

@@ -26,8 +26,10 @@ const (
 	formatVersion = 1
 
 	maxUsers  = 1000
-	maxTokens = 10_000
-	maxFile   = 16 << 20
+	maxTokens = 10_000 // of all, which the file has room for
+	// userTokens bounds those of one user, so that none takes the room of the others.
+	userTokens = 100
+	maxFile    = 16 << 20
 )
 
 type record struct {

@@ -55,8 +55,8 @@ func (a *Accounts) CreateToken(who Identity, name string, role Role, lifetime ti
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	err = a.changeLocked(func(r *record) error {
-		if len(r.Tokens) >= maxTokens {
-			return errf(ErrFull, "there are %d API tokens, which is the bound: revoke some first", maxTokens)
+		if err := r.roomForToken(t.Owner); err != nil {
+			return err
 		}
 		if slices.ContainsFunc(r.Tokens, func(o token) bool { return o.ID == t.ID }) {
 			return errf(ErrExists, "the new token collides with another one: try again")
@@ -73,7 +73,29 @@ func (a *Accounts) CreateToken(who Identity, name string, role Role, lifetime ti
 	return secret, a.publicToken(t), nil
 }
 
-// sees tells whether who may see and revoke the token.
+// roomForToken bounds the tokens of a user, and all. Those that are over are gone.
+func (r *record) roomForToken(owner string) error {
+	own := 0
+	for _, t := range r.Tokens {
+		if t.Owner == owner {
+			own++
+		}
+	}
+	if owner != "" && own >= userTokens {
+		return errf(ErrFull, "%s has %d API tokens, which is the bound of a user: revoke some first", owner, userTokens)
+	}
+	if len(r.Tokens) >= maxTokens {
+		return errf(ErrFull, "there are %d API tokens, which is the bound: revoke some first", maxTokens)
+	}
+	return nil
+}
+
+// dropOver forgets the tokens whose time is over.
+func (r *record) dropOver(now time.Time) {
+	r.Tokens = slices.DeleteFunc(r.Tokens, func(t token) bool { return t.over(now) })
+}
+
+// seenBy tells whether who may see and revoke the token.
 func (t token) seenBy(who Identity) bool { return who.May(Administer) || t.Owner == who.Name }
 
 // Tokens lists the API tokens that who may see, the oldest first.
@@ -93,8 +115,12 @@ func (a *Accounts) Tokens(who Identity) []Token {
 func (a *Accounts) RevokeToken(who Identity, id string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	same := func(t token) bool { return t.ID == id && t.seenBy(who) }
+	if slices.ContainsFunc(a.mu.record.Tokens, func(t token) bool { return same(t) && t.over(a.now()) }) {
+		return a.changeLocked(func(*record) error { return nil }) // which forgets it
+	}
 	return a.changeLocked(func(r *record) error {
-		i := slices.IndexFunc(r.Tokens, func(t token) bool { return t.ID == id && t.seenBy(who) })
+		i := slices.IndexFunc(r.Tokens, same)
 		if i < 0 {
 			return errf(ErrNotFound, "there is no API token %.64q", id)
 		}

@@ -72,20 +72,20 @@ type netAPI struct {
 
 // listenNet opens the addresses, and makes certificates and the first user where
 // there are none.
-func (r *running) listenNet(ctx context.Context, ls []APIListener) error {
-	if len(ls) == 0 {
+func (r *running) listenNet(ctx context.Context, c RunConfig) error {
+	if len(c.API) == 0 {
 		return nil
 	}
 	accounts, err := r.d.Accounts()
 	if err != nil {
 		return fmt.Errorf("users of the API: %w", err)
 	}
-	for _, l := range ls {
+	for _, l := range c.API {
 		if err := r.listenNetOn(l); err != nil {
 			return err
 		}
 	}
-	if r.net.oneTime, err = accounts.Bootstrap(ctx); err != nil {
+	if r.net.oneTime, err = accounts.Bootstrap(ctx, c.KeepPassword); err != nil {
 		return fmt.Errorf("cannot make the first user of the API: %w", err)
 	}
 	return nil

@@ -148,7 +148,7 @@ func TestFirstLoginOverTheNetwork(t *testing.T) {
 	require.Equal(t, v1.Whoami{User: "administrator", Role: access.Infrastructure, IdleSeconds: 24 * 60 * 60}, login.Whoami)
 	status, _, body = f.ask(t, login.Token, "GET", "/v1/images", "")
 	require.Equal(t, 200, status, body)
-	status, _, body = f.ask(t, login.Token, "POST", "/v1/users", `{"name":"anna","role":"server","password":"correct horse"}`)
+	status, _, body = f.ask(t, login.Token, "POST", "/v1/users", `{"name":"operator","role":"server","password":"correct horse"}`)
 	require.Equal(t, 200, status, body)
 	require.NotContains(t, body, "argon")
 	status, _, body = f.ask(t, login.Token, "POST", "/v1/api-tokens", `{"name":"ci","role":"read-only","lifetime":3600}`)
@@ -172,13 +172,13 @@ func TestFirstLoginOverTheNetwork(t *testing.T) {
 	before := body
 	status, _, body = f.ask(t, login.Token, "POST", "/v1/hardware-types", `{"name":"SY480"}`)
 	require.Equal(t, 401, status, "it was ended: %s", body)
-	_, _, body = f.ask(t, "", "POST", "/v1/sessions", `{"user":"anna","password":"correct horse"}`)
+	_, _, body = f.ask(t, "", "POST", "/v1/sessions", `{"user":"operator","password":"correct horse"}`)
 	require.NoError(t, json.Unmarshal([]byte(body), &login), body)
 	status, _, body = f.ask(t, login.Token, "POST", "/v1/hardware-types", `{"name":"SY480"}`)
 	require.Equal(t, 200, status, body)
 	_, _, body = f.ask(t, made.Token, "GET", "/v1/events", "")
-	require.NotContains(t, before, `"who":"anna"`)
-	require.Contains(t, body, `"who":"anna"`, "the audit trail knows who it was")
+	require.NotContains(t, before, `"who":"operator"`)
+	require.Contains(t, body, `"who":"operator"`, "the audit trail knows who it was")
 	for _, secret := range []string{f.oneTime, "wrong one", "a better one", "correct horse", login.Token, made.Token} {
 		require.NotContains(t, f.log.String(), secret)
 	}

@@ -125,6 +125,7 @@ type Daemon struct {
 	cells                cells
 	accounts             accounts
 	requests             v1.Requests
+	draining             atomic.Bool // a stop has begun
 	holds                holds
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"goldstream/lifecycle/model"
 	"goldstream/lifecycle/store"
@@ -22,7 +23,11 @@ type lifecycle struct {
 	store  *store.Store
 	tasks  *task.Engine[*store.Tx]
 	sealer *sealer // set with store
+	known  atomic.Pointer[lifeState]
 }
+
+// lifeState is how the last opening or closing of the lifecycle went.
+type lifeState struct{ err error }
 
 // life returns the open store and the engine that runs its tasks.
 func (d *Daemon) life(ctx context.Context) (*store.Store, *task.Engine[*store.Tx], error) {
@@ -40,6 +45,7 @@ func (d *Daemon) openTasks(ctx context.Context) (_ *store.Store, _ *task.Engine[
 	l := &d.lifecycle
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer func() { l.known.Store(&lifeState{err}) }()
 	if err := d.openStoreLocked(ctx); err != nil {
 		return nil, nil, false, err
 	}
@@ -116,6 +122,7 @@ func (d *Daemon) endTasks() error {
 	l := &d.lifecycle
 	l.mu.Lock()
 	l.closed = true
+	l.known.Store(&lifeState{task.ErrClosed})
 	tasks := l.tasks
 	l.mu.Unlock()
 	if tasks != nil {

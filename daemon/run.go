@@ -29,6 +29,9 @@ type RunConfig struct {
 	BootDHCP bool
 	// API are addresses where the API is served over the network.
 	API []APIListener
+	// KeepPassword has the one-time password of the first user put in
+	// DATA/access/first-password too, where ReadyAPI shows it to nobody.
+	KeepPassword bool
 	// ReadyAPI is called before Ready where the API is served over the network: with
 	// its URLs, and the one-time password of the user administrator where this start
 	// made it.
@@ -71,7 +74,7 @@ func (d *Daemon) Run(ctx context.Context, c RunConfig) error {
 		r.closeListeners()
 		return err
 	}
-	if err := r.listenNet(ctx, c.API); err != nil {
+	if err := r.listenNet(ctx, c); err != nil {
 		r.closeListeners()
 		return err
 	}
@@ -210,6 +213,7 @@ func (r *running) wait(ctx context.Context) error {
 // drain stops what serve started, in the order of the package's description.
 func (r *running) drain() error {
 	start := time.Now()
+	r.d.draining.Store(true)
 	r.d.log.Info("stopping")
 	ctx, cancel := r.timeout()
 	bootDrained := make(chan error, 1)

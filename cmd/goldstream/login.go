@@ -21,7 +21,7 @@ func loginCommand() *cli.Command {
 		name: "login", usage: "begin a session at a server; its token goes to --token-file or to standard output",
 		examples: []string{
 			"goldstream login --server https://10.0.0.1:8443 --ca ca-cert.pem --token-file ~/.goldstream-token",
-			"goldstream login --server https://10.0.0.1:8443 --user anna --change-password",
+			"goldstream login --server https://10.0.0.1:8443 --user operator --change-password",
 		},
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "`NAME` of the user", Value: access.Administrator},

@@ -24,11 +24,16 @@ func remote(t *testing.T) (h *house, flags []string, oneTime string) {
 	s := h.serve("--api", "127.0.0.1:0", "--json")
 	var ready readiness
 	require.NoError(t, json.Unmarshal([]byte(s.ready), &ready), s.ready)
-	require.NotEmpty(t, ready.OneTimePassword)
-	require.NotContains(t, s.log.String(), ready.OneTimePassword)
+	require.Empty(t, ready.OneTimePassword, "a pipe is no terminal")
+	require.Equal(t, filepath.Join(h.data, "access", "first-password"), ready.OneTimePasswordFile)
+	p, err := os.ReadFile(ready.OneTimePasswordFile)
+	require.NoError(t, err)
+	oneTime = strings.TrimSpace(string(p))
+	require.Len(t, oneTime, 20)
+	require.NotContains(t, s.log.String(), oneTime)
 	dir := filepath.Dir(h.data)
 	flags = []string{"--server", ready.API[0], "--ca", filepath.Join(h.data, "tls", "ca-cert.pem"), "--token-file", filepath.Join(dir, "token")}
-	return h, flags, ready.OneTimePassword
+	return h, flags, oneTime
 }
 
 func TestRemote(t *testing.T) {
@@ -38,6 +43,7 @@ func TestRemote(t *testing.T) {
 	require.Equal(t, exitUsage, h.run(with("login")...).code, "the new password is missing")
 	h.in = strings.NewReader(oneTime + "\nmuch better now\n")
 	require.Contains(t, h.must(with("login")...), "role infrastructure")
+	require.NoFileExists(t, filepath.Join(h.data, "access", "first-password"), "it is spent")
 	fi, err := os.Stat(flags[5])
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), fi.Mode().Perm())
@@ -55,22 +61,22 @@ func TestRemote(t *testing.T) {
 	h.must(with("store", "dump", raw+".dump")...)
 
 	// Others have roles.
-	var anna userMade
-	require.NoError(t, json.Unmarshal([]byte(h.must(with("user", "create", "anna", "--role", "software", "--one-time", "--json")...)), &anna))
+	var operator userMade
+	require.NoError(t, json.Unmarshal([]byte(h.must(with("user", "create", "operator", "--role", "software", "--one-time", "--json")...)), &operator))
 	require.Contains(t, h.must("user", "list"), "for one login")
-	h.in = strings.NewReader(anna.Password + "\nanother good one\n")
-	annas := append([]string{}, flags...)
-	annas[5] += "-anna"
-	h.must(append([]string{"login", "--user", "anna", "--change-password"}, annas...)...)
-	r := h.run(append([]string{"volume", "delete", "web-1"}, annas...)...)
+	h.in = strings.NewReader(operator.Password + "\nanother good one\n")
+	operators := append([]string{}, flags...)
+	operators[5] += "-operator"
+	h.must(append([]string{"login", "--user", "operator", "--change-password"}, operators...)...)
+	r := h.run(append([]string{"volume", "delete", "web-1"}, operators...)...)
 	require.Equal(t, exitDenied, r.code, r.err)
-	require.Contains(t, r.err, "anna has the role software")
+	require.Contains(t, r.err, "operator has the role software")
 	var made struct{ ID, Token string }
-	require.NoError(t, json.Unmarshal([]byte(h.must(append([]string{"token", "create", "ci", "--json"}, annas...)...)), &made))
-	require.NoError(t, os.WriteFile(annas[5], []byte(made.Token), 0o600))
-	h.must(append([]string{"image", "list"}, annas...)...)
+	require.NoError(t, json.Unmarshal([]byte(h.must(append([]string{"token", "create", "ci", "--json"}, operators...)...)), &made))
+	require.NoError(t, os.WriteFile(operators[5], []byte(made.Token), 0o600))
+	h.must(append([]string{"image", "list"}, operators...)...)
 	h.must("token", "revoke", made.ID)
-	r = h.run(append([]string{"image", "list"}, annas...)...)
+	r = h.run(append([]string{"image", "list"}, operators...)...)
 	require.Equal(t, exitDenied, r.code, r.err)
 
 	// What cannot be had there says so.
@@ -88,6 +94,18 @@ func TestRemote(t *testing.T) {
 	require.Equal(t, exitUsage, h.run("image", "list", "--server", "http://192.0.2.1:80", "--token-file", flags[5]).code)
 	h.must(with("logout")...)
 	require.Equal(t, exitDenied, h.run(with("whoami")...).code)
+}
+
+// TestPrintedPassword: whoever asks for it has it on standard output, and no file.
+func TestPrintedPassword(t *testing.T) {
+	h := newHouse(t)
+	s := h.serve("--api", "127.0.0.1:0", "--json", "--print-password")
+	var ready readiness
+	require.NoError(t, json.Unmarshal([]byte(s.ready), &ready), s.ready)
+	require.Len(t, ready.OneTimePassword, 20)
+	require.NotContains(t, s.log.String(), ready.OneTimePassword)
+	require.NoFileExists(t, filepath.Join(h.data, "access", "first-password"))
+	s.stop()
 }
 
 // TestEveryVerbIsRemote runs each verb with a server that refuses all: each that does

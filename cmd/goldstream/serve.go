@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 
+	"goldstream/access"
 	"goldstream/blockstore"
 	"goldstream/daemon"
 )
@@ -32,6 +36,7 @@ func serveCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "boot", Usage: "`ADDR`ess, host:port, where servers get their boots by HTTP (docs/netboot.md); may be repeated"},
 			&cli.StringFlag{Name: "boot-dhcp", Usage: "how servers are told of these addresses: `MODE` proxy runs dnsmasq, beside the DHCP server that gives addresses, and iPXE by TFTP; none leaves it to that server", Value: "none"},
 			&cli.StringSliceFlag{Name: "api", Usage: "`ADDR`ess, host:port, where the API is served over the network, with TLS, to users and tokens (docs/api.md); may be repeated"},
+			&cli.BoolFlag{Name: "print-password", Usage: "print the one-time password of the user administrator also where standard output is no terminal; without it, it is in DATA/access/first-password then"},
 			&cli.StringFlag{Name: "log-format", Usage: "`FORMAT` of the log on standard error: text or json (default with --json: json)", Value: "text"},
 			&cli.StringFlag{Name: "log-level", Usage: "least `LEVEL` that is logged: debug, info, warn or error", Value: "info"},
 			&cli.DurationFlag{Name: "drain-timeout", Usage: "`TIME` that running work gets at a stop", Value: 10 * time.Second},
@@ -66,8 +71,10 @@ type readiness struct {
 	Version string   `json:"version"`
 	NBD     []string `json:"nbd"` // URIs
 	API     []string `json:"api,omitempty"`
-	// OneTimePassword is that of the user administrator, at the first start only.
-	OneTimePassword string `json:"oneTimePassword,omitempty"`
+	// OneTimePassword is that of the user administrator, at the first start only, or
+	// OneTimePasswordFile is where it is.
+	OneTimePassword     string `json:"oneTimePassword,omitempty"`
+	OneTimePasswordFile string `json:"oneTimePasswordFile,omitempty"`
 }
 
 // serve runs the daemon. Its signals differ from other commands': the first
@@ -124,9 +131,17 @@ func serve(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	r := readiness{Version: programVersion()}
+	shown := c.Bool("print-password") || isTerminal(c.App.Writer)
 	return d.Run(ctx, daemon.RunConfig{
-		NBD: nbd, Boot: c.StringSlice("boot"), BootDHCP: dhcp == "proxy", API: api, Force: force,
-		ReadyAPI: func(urls []string, password string) { r.API, r.OneTimePassword = urls, password },
+		NBD: nbd, Boot: c.StringSlice("boot"), BootDHCP: dhcp == "proxy", API: api, Force: force, KeepPassword: !shown,
+		ReadyAPI: func(urls []string, password string) {
+			r.API = urls
+			if shown {
+				r.OneTimePassword = password
+			} else if password != "" {
+				r.OneTimePasswordFile = filepath.Join(c.String("data"), "access", access.FirstPasswordFile)
+			}
+		},
 		Ready: func(uris []string) {
 			r.NBD = uris
 			r.print(c)
@@ -143,7 +158,17 @@ func (r readiness) print(c *cli.Context) {
 	if r.OneTimePassword != "" {
 		text += fmt.Sprintf("user administrator, one-time password (the first login has to change it): %s\n", r.OneTimePassword)
 	}
+	if r.OneTimePasswordFile != "" {
+		text += fmt.Sprintf("user administrator, one-time password (the first login has to change it): in %s\n", r.OneTimePasswordFile)
+	}
 	_, _ = io.WriteString(c.App.Writer, text) // at once: whoever reads may leave after the first line
+}
+
+// isTerminal tells whether a person reads what is written: anything else may be kept,
+// as the journal of a service is.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // apiListeners are checked before the data is opened.

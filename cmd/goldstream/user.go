@@ -19,7 +19,7 @@ func userCommands() []*cli.Command {
 	return commands([]verb{
 		{
 			name: "create", args: "NAME", usage: "make a user; the password is asked for, or read from standard input",
-			examples: []string{"goldstream user create anna --role server --one-time"},
+			examples: []string{"goldstream user create operator --role server --one-time"},
 			flags:    []cli.Flag{roleFlag(), oneTime}, action: createUser,
 		},
 		{
@@ -28,7 +28,7 @@ func userCommands() []*cli.Command {
 		},
 		{
 			name: "role", args: "NAME ROLE", usage: "give a user another role: infrastructure, server, software or read-only",
-			examples: []string{"goldstream user role anna software"}, complete: append(known, roleNames),
+			examples: []string{"goldstream user role operator software"}, complete: append(known, roleNames),
 			action: func(c *call) error {
 				return c.changeUser(v1.UserRequest{Role: access.Role(c.arg(1))}, "")
 			},
@@ -47,7 +47,7 @@ func userCommands() []*cli.Command {
 		},
 		{
 			name: "delete", args: "NAME", usage: "delete a user with its sessions and API tokens",
-			examples: []string{"goldstream user delete anna"}, complete: known,
+			examples: []string{"goldstream user delete operator"}, complete: known,
 			action: func(c *call) error {
 				return c.with(false, func(client *v1.Client) error {
 					if err := client.DeleteUser(c.ctx, c.arg(0)); err != nil {
