@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 
@@ -175,8 +177,7 @@ func (ch *change) edited(old, next model.Resource) error {
 // editedHardware asks if the server may be another, or stand elsewhere. What
 // only describes it disturbs nobody.
 func (ch *change) editedHardware(old, next *model.ServerHardware) error {
-	replaced := old.UUID != next.UUID || !slices.Equal(old.MACs, next.MACs)
-	if !replaced && old.Type == next.Type && old.InEnclosure() == next.InEnclosure() {
+	if sameServer(old, next) && old.Type == next.Type && old.InEnclosure() == next.InEnclosure() {
 		return nil
 	}
 	e := rules.Event{Kind: rules.ReplaceHardware, Subject: old.URI, NewType: next.Type}
@@ -188,6 +189,29 @@ func (ch *change) editedHardware(old, next *model.ServerHardware) error {
 		e.NewHome = le.URI
 	}
 	return ch.elsewhere([]rules.Event{e}, nil)
+}
+
+// sameServer tells whether two records can be of one server: with the UUID, in
+// whatever case, and at least the MAC addresses that it had, in any order. Cards
+// are added to servers. Where no UUID and no address was known there is nothing to
+// know it by.
+func sameServer(old, next *model.ServerHardware) bool {
+	if !strings.EqualFold(old.UUID, next.UUID) {
+		return false
+	}
+	if old.UUID == "" && len(old.MACs) == 0 {
+		return len(next.MACs) == 0
+	}
+	return !slices.ContainsFunc(old.MACs, func(mac string) bool {
+		return !slices.ContainsFunc(next.MACs, func(m string) bool { return sameMAC(m, mac) })
+	})
+}
+
+// sameMAC compares addresses of which one may not be in the one form yet.
+func sameMAC(a, b string) bool {
+	x, errX := net.ParseMAC(a)
+	y, errY := net.ParseMAC(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 func (ch *change) editedLogical(old, next *model.LogicalEnclosure) error {

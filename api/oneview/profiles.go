@@ -173,25 +173,49 @@ func patchProfile(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	for _, op := range ops {
-		switch {
-		case op.Path == "/templateCompliance" && op.Value == "Compliant":
-			return profiles().Edit(c, func(v *rest.View, res model.Resource) error {
-				p := res.(*model.ServerProfile)
-				if p.Template == "" {
-					return rest.Bad("profile %q is made from no template", p.Name)
-				}
-				t, err := v.Get(p.Template)
-				if err == nil {
-					*p = rules.Comply(*p, t.(*model.ProfileTemplate))
-				}
-				return err
-			})
-		case op.Path == "/refreshState":
-			return profiles().Edit(c, func(*rest.View, model.Resource) error { return nil })
-		}
+	if len(ops) != 1 {
+		return rest.Bad("a patch of a server profile has one operation, not %d", len(ops))
+	}
+	switch op := ops[0]; {
+	case op.Path == "/templateCompliance" && op.Value == "Compliant":
+		return profiles().Edit(c, comply)
+	case op.Path == "/refreshState":
+		return refreshed(c)
 	}
 	return rest.Bad("a patch of a server profile replaces /templateCompliance by Compliant, or /refreshState")
+}
+
+func comply(v *rest.View, res model.Resource) error {
+	p := res.(*model.ServerProfile)
+	if p.Template == "" {
+		return rest.Bad("profile %q is made from no template", p.Name)
+	}
+	t, err := v.Get(p.Template)
+	if err == nil {
+		*p = rules.Comply(*p, t.(*model.ProfileTemplate))
+	}
+	return err
+}
+
+// refreshed answers with the profile as it is: nothing has to be asked of a server.
+// It is no change of the profile, which would carry out what an earlier one that
+// failed still owes, and the volume might be made anew.
+func refreshed(c *rest.Call) error {
+	if _, err := c.How(); err != nil {
+		return err
+	}
+	var o rest.Object
+	err := c.View(func(v *rest.View) error {
+		res, err := profiles().Find(v)
+		if err == nil {
+			o, err = profiles().Object(v, res)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.Answer(200, o)
 }
 
 // compliance tells what that would change.
