@@ -93,6 +93,9 @@ bench-nbd: deps build ## measure NBD beside nbdkit and qemu-nbd, and 1,000 boots
 bench-lifecycle: deps build ## 1,000 server profiles: deployed, listed, and after a restart; SHORT=1, JSON=FILE
 	$(GO) run ./bench -only lifecycle $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
 
+bench-deploy: deps build ## measure deployments beside virt-customize and guestfish (apt-get install libguestfs-tools), 10 minutes; SHORT=1, JSON=FILE
+	$(GO) run ./bench -only deploy $(if $(SHORT),-short) $(if $(JSON),-json '$(JSON)')
+
 lint: check-go ## gofmt, go vet, staticcheck, architecture
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...

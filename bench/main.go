@@ -64,11 +64,11 @@ func benchmark(ctx context.Context) error {
 	if err := r.prepare(ctx, *only != "blockstore"); err != nil {
 		return err
 	}
-	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "start": r.starting, "nbd": r.nbd, "fuse": r.fuse, "storm": r.storm, "blockstore": r.bars, "lifecycle": r.lifecycle}
+	suites := map[string]func(context.Context) error{"clone": r.clone, "import": r.importing, "start": r.starting, "nbd": r.nbd, "fuse": r.fuse, "storm": r.storm, "blockstore": r.bars, "lifecycle": r.lifecycle, "deploy": r.deploy}
 	for _, name := range strings.Split(*only, ",") {
 		suite, ok := suites[name]
 		if !ok {
-			return fmt.Errorf("there is no benchmark %q: choose from clone, import, start, nbd, fuse, storm, blockstore, lifecycle", name)
+			return fmt.Errorf("there is no benchmark %q: choose from clone, import, start, nbd, fuse, storm, blockstore, lifecycle, deploy", name)
 		}
 		if err := suite(ctx); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
