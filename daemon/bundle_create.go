@@ -28,19 +28,26 @@ type createInput struct {
 
 // CreateBundle makes a bundle, as a task. What does not exist is told at once.
 func (b *backend) CreateBundle(ctx context.Context, req v1.BundleRequest, requestID string) (task.Info, error) {
-	_, tasks, err := b.d.life(ctx)
+	s, tasks, err := b.d.life(ctx)
 	if err != nil {
 		return task.Info{}, err
+	}
+	digest, err := requestDigest(s.Key(), wish{how: v1.Change{RequestID: requestID}, name: bundleCreateKind, request: req})
+	if err != nil {
+		return task.Info{}, err
+	}
+	if i, known, err := tasks.Known(requestID, digest); known || err != nil {
+		return i, err
 	}
 	if _, err := b.collect(ctx, req); err != nil {
 		return task.Info{}, err
 	}
-	if _, err := b.bundle(ctx, req.Name); err == nil && requestID == "" {
+	if _, err := b.bundle(ctx, req.Name); err == nil {
 		return task.Info{}, &v1.Error{Code: v1.CodeExists, Message: "there is an artifact bundle " + quoted(req.Name) + " already", Advice: "Choose another name, or delete that one."}
 	}
 	uri := model.NewURI(model.ArtifactBundles)
 	return tasks.Submit(ctx, task.Request{
-		Kind: bundleCreateKind, Name: "make bundle " + req.Name, Owner: whoOf(ctx), Subject: "bundle " + req.Name, About: string(uri), Key: requestID,
+		Kind: bundleCreateKind, Name: "make bundle " + req.Name, Owner: whoOf(ctx), Subject: "bundle " + req.Name, About: string(uri), Key: requestID, Digest: digest,
 		Input: createInput{req, uri, time.Now().UTC()},
 	})
 }

@@ -178,6 +178,9 @@ func (b *backend) already(tasks *task.Engine[*store.Tx], out v1.Outcome, id stri
 	return out, err
 }
 
+// asSent is a request as the client sent it: a key stands for just that.
+type asSent []byte
+
 func requestDigest(key []byte, w wish) (string, error) {
 	if w.how.RequestID == "" {
 		return "", nil
@@ -188,6 +191,10 @@ func requestDigest(key []byte, w wish) (string, error) {
 		return "", err
 	}
 	h := hmac.New(sha256.New, key)
+	if sent, ok := w.request.(asSent); ok {
+		h.Write(sent)
+		return hex.EncodeToString(h.Sum(nil)), nil
+	}
 	fmt.Fprintf(h, "%q %q %s", w.name, w.how.ETag, b)
 	if s, ok := w.request.(secrets); ok {
 		b, err = json.Marshal(s.Secrets())

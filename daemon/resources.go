@@ -125,8 +125,8 @@ func (b *backend) ReplaceResource(ctx context.Context, name string, in v1.Resour
 		if ch.res = next; sameResource(old, next) {
 			return nil
 		}
-		if isDefault(old) && next.Head().Name != old.Head().Name {
-			return attribute.Invalid("%s keeps its name: servers without an enclosure belong there", old.Head().URI)
+		if err := keepsName(old, next); err != nil {
+			return err
 		}
 		if err := ch.edited(old, next); err != nil {
 			return err
@@ -258,6 +258,14 @@ func present(tx *store.Tx, c v1.Collection, name string, how v1.Change) (model.R
 		}
 	}
 	return old, nil
+}
+
+// keepsName refuses another name for what is there always.
+func keepsName(old, next model.Resource) error {
+	if isDefault(old) && next.Head().Name != old.Head().Name {
+		return attribute.Invalid("%s keeps its name: servers without an enclosure belong there", old.Head().URI)
+	}
+	return nil
 }
 
 func isDefault(res model.Resource) bool {

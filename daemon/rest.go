@@ -48,10 +48,31 @@ func (b restBackend) View(ctx context.Context, fn func(*store.Reader) error) err
 func wishOf(how rest.How, verb string, res model.Resource) wish {
 	h := res.Head()
 	what := restWord(h.URI.Kind()) + " " + h.Name
-	return wish{
+	w := wish{
 		how:  v1.Change{ETag: how.ETag, RequestID: how.RequestID, DryRun: how.DryRun, Confirmed: how.Confirmed},
 		name: verb + " " + what, request: res,
 	}
+	if how.Sent != nil {
+		w.request = asSent(how.Sent)
+	}
+	return w
+}
+
+// Repeated finds the task of a request that was sent before.
+func (b restBackend) Repeated(ctx context.Context, how rest.How) (done rest.Done, known bool, err error) {
+	if how.Sent == nil {
+		return done, false, nil
+	}
+	s, tasks, err := b.d.life(ctx)
+	if err != nil {
+		return done, false, err
+	}
+	digest, err := requestDigest(s.Key(), wish{how: v1.Change{RequestID: how.RequestID}, request: asSent(how.Sent)})
+	if err != nil {
+		return done, false, err
+	}
+	i, known, err := tasks.Known(how.RequestID, digest)
+	return rest.Done{URI: model.URI(i.About), Task: &i}, known, err
 }
 
 // restWord is what one of a kind is called in the names of tasks: as api/v1 does,
@@ -67,6 +88,9 @@ func restWord(k model.Kind) string {
 
 // Save makes or changes a resource.
 func (b restBackend) Save(ctx context.Context, how rest.How, made func(*store.Reader) (rest.Wanted, error)) (rest.Done, error) {
+	if done, known, err := b.Repeated(ctx, how); known || err != nil {
+		return done, err // before the store is read: it is another by now
+	}
 	var first rest.Wanted
 	verb := "create"
 	err := b.view(ctx, func(r *store.Reader) (err error) {
@@ -155,6 +179,9 @@ func (ch *change) saveWanted(in rest.Wanted, how v1.Change) error {
 		return err
 	}
 	if old != nil {
+		if err := keepsName(old, next); err != nil {
+			return err
+		}
 		if err := ch.edited(old, next); err != nil {
 			return err
 		}
@@ -229,7 +256,7 @@ func (ch *change) saveWantedTemplate(in rest.Wanted, t *model.ProfileTemplate, o
 		q.Profile.Deployment = &model.Deployment{Plan: t.Plan(), Values: values}
 	}
 	t.Deployment = rules.Merge(before, q).Deployment
-	return t.Validate()
+	return checkTemplate(&ch.tx.Reader, t)
 }
 
 // savePlan keeps a resource; of a plan it checks all that stands on it, too.
@@ -333,7 +360,9 @@ func (im *planImport) checkDeployment(p *model.DeploymentPlan) error {
 func (b restBackend) Delete(ctx context.Context, how rest.How, res model.Resource) (rest.Done, error) {
 	u := res.Head().URI
 	w := wishOf(how, "delete", res)
-	w.request = string(u)
+	if how.Sent == nil {
+		w.request = string(u)
+	}
 	w.do = func(ch *change) error { return ch.deleteWanted(u, w.how) }
 	out, err := b.carryOutTraced(ctx, w, trace{about: u, always: how.Task})
 	if err == nil && !how.DryRun {

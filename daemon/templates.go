@@ -24,21 +24,26 @@ func understandTemplate(r *store.Reader, meta model.Meta, in *v1.Template, old m
 	}
 	p := rules.Merge(before, q)
 	t := &model.ProfileTemplate{Meta: meta, Type: p.Type, Group: p.Group, Firmware: p.Firmware, Deployment: p.Deployment}
+	return t, checkTemplate(r, t)
+}
+
+// checkTemplate checks a template, and its values against its plan.
+func checkTemplate(r *store.Reader, t *model.ProfileTemplate) error {
 	if err := t.Validate(); err != nil || t.Plan() == "" {
-		return t, err
+		return err
 	}
 	res, err := r.Get(t.Plan())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dep, err := readDeployment(r, res.(*model.DeploymentPlan))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := dep.build.CheckValues(t.Values()); err != nil {
-		return nil, attribute.Invalid("template %q has values that its plan %q does not take: %v", t.Name, dep.plan.Name, err)
+		return attribute.Invalid("template %q has values that its plan %q does not take: %v", t.Name, dep.plan.Name, err)
 	}
-	return t, nil
+	return nil
 }
 
 // fromTemplate completes a new profile by its template. A client's own values go

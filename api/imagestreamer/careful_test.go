@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -132,4 +133,57 @@ func TestBundleWithoutFile(t *testing.T) {
 	require.Equal(t, 202, resp.StatusCode, "%s", b)
 	resp, _ = send(t, p, "GET", uri, "", nil)
 	require.Equal(t, 404, resp.StatusCode)
+}
+
+// TestRepeats sends requests again with their IDs, as after an answer that was lost.
+func TestRepeats(t *testing.T) {
+	p := player(t)
+	again := func(id, method, path, body string, status int) (first, second map[string]any) {
+		t.Helper()
+		var list []map[string]any
+		for range 2 {
+			resp, b := send(t, p, method, path, "application/json", []byte(body), "Idempotency-Key", id)
+			require.Equal(t, status, resp.StatusCode, "%s", b)
+			list = append(list, object(t, b))
+		}
+		require.Eventually(t, func() bool { // the next is of the same resource
+			_, b := send(t, p, "GET", "/rest/tasks", "", nil)
+			for _, m := range object(t, b)["members"].([]any) {
+				if m.(map[string]any)["taskState"] != "Completed" {
+					return false
+				}
+			}
+			return true
+		}, time.Minute, 10*time.Millisecond)
+		return list[0], list[1]
+	}
+	first, second := again("make", "POST", "/rest/plan-scripts", `{"name":"a","planType":"deploy","content":"write /etc/motd hello\n"}`, 201)
+	uri := first["uri"].(string)
+	require.Equal(t, uri, second["uri"])
+	first, second = again("change", "PUT", uri, `{"name":"a","planType":"deploy","content":"write /etc/motd bye\n"}`, 202)
+	require.Equal(t, first["uri"], second["uri"])
+	first, second = again("bundle", "POST", "/rest/artifact-bundles", `{"name":"b","planScripts":[{"resourceUri":"`+uri+`"}]}`, 202)
+	require.Equal(t, first["uri"], second["uri"])
+	first, second = again("delete", "DELETE", uri, "", 202)
+	require.Equal(t, first["uri"], second["uri"])
+	resp, b := send(t, p, "POST", "/rest/plan-scripts", "application/json", []byte(`{"name":"other","planType":"deploy"}`), "Idempotency-Key", "make")
+	require.GreaterOrEqual(t, resp.StatusCode, 400)
+	require.Contains(t, string(b), "was used for")
+}
+
+// TestSameRules tries what the other API refuses.
+func TestSameRules(t *testing.T) {
+	p := player(t)
+	for _, kind := range []string{"enclosures", "enclosure-groups", "server-hardware-types"} {
+		_, b := send(t, p, "GET", "/rest/"+kind, "", nil)
+		one := object(t, b)["members"].([]any)[0].(map[string]any)
+		one["name"] = "another"
+		require.Contains(t, put(t, p, "PUT", one["uri"].(string), 400, one)["message"], "keeps its name")
+	}
+	build := buildPlan(t, p, "build", attributes{{"name": "Count", "type": "number", "value": "1"}})
+	plan := put(t, p, "POST", "/rest/deployment-plans", 201, map[string]any{"name": "web", "oeBuildPlanURI": build, "customAttributes": attributes{{"name": "Count", "value": "1", "editable": true}}})
+	o := put(t, p, "POST", "/rest/server-profile-templates", 400, map[string]any{"name": "t", "osDeploymentSettings": map[string]any{
+		"osDeploymentPlanUri": plan["uri"], "osCustomAttributes": attributes{{"name": "Count", "value": "many"}},
+	}})
+	require.Contains(t, o["message"], "does not take")
 }

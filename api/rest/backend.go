@@ -23,6 +23,8 @@ type Backend interface {
 	// replaces, or none.
 	Save(ctx context.Context, how How, made func(*store.Reader) (Wanted, error)) (Done, error)
 	Delete(ctx context.Context, how How, res model.Resource) (Done, error)
+	// Repeated tells what became of a request that was sent before, by its ID.
+	Repeated(ctx context.Context, how How) (done Done, known bool, err error)
 
 	Tasks(ctx context.Context) ([]task.Info, error)
 	Task(ctx context.Context, id string, behind uint64) (task.Info, error)
@@ -55,6 +57,9 @@ type How struct {
 	Confirmed bool // a volume may be lost of a server that may run
 	DryRun    bool
 	RequestID string
+	// Sent is what a request ID stands for, as the client sent it: a repeat is known by
+	// it whatever became of the resource since. nil of an upload, or without an ID.
+	Sent []byte
 }
 
 // Wanted is a resource as it shall be.

@@ -33,7 +33,8 @@ type Call struct {
 	Gate    Gate
 	Version int // of the API, as the client says
 	Who     string
-	limit   int64 // bytes of a body
+	limit   int64  // bytes of a body
+	body    []byte // as far as it was read
 }
 
 // Route is a method and a path, as http.ServeMux reads them, and what is done.
@@ -56,6 +57,9 @@ func (c *Call) how0() How {
 	h.ETag = strings.Trim(strings.TrimPrefix(c.Header.Get("If-Match"), "W/"), `"`)
 	q := c.URL.Query()
 	h.DryRun, h.Confirmed = q.Get("dryRun") == "true", q.Get("confirm") == confirmLoss
+	if h.RequestID != "" && !c.IsUpload() {
+		h.Sent = fmt.Appendf(nil, "%s %q %q\n%s", c.Method, c.URL.RequestURI(), c.Header.Get("If-Match"), c.body)
+	}
 	return h
 }
 
@@ -110,6 +114,7 @@ func (c *Call) Body() ([]byte, error) {
 	if errors.As(err, &large) {
 		return nil, &Problem{http.StatusRequestEntityTooLarge, "TOO_LARGE", fmt.Sprintf("the body has more than %d KiB", c.limit>>10), []string{"Send less at once."}}
 	}
+	c.body = b
 	return b, err
 }
 

@@ -304,15 +304,21 @@ func (res *Resource) Edit(c *Call, edit func(*View, model.Resource) error) error
 }
 
 func (res *Resource) remove(c *Call) error {
-	var old model.Resource
-	err := c.view(func(v *View) (err error) {
-		old, err = res.Find(v)
-		return err
-	})
+	how, err := c.how()
 	if err != nil {
 		return err
 	}
-	how, err := c.how()
+	if done, known, err := c.Backend.Repeated(c.Context(), how); known || err != nil {
+		if err != nil {
+			return err
+		}
+		return res.answer(c, res.Delete, http.StatusOK, done) // it is gone already
+	}
+	var old model.Resource
+	err = c.view(func(v *View) (err error) {
+		old, err = res.Find(v)
+		return err
+	})
 	if err != nil {
 		return err
 	}
