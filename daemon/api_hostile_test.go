@@ -121,16 +121,19 @@ func TestOneHostOfIPv6(t *testing.T) {
 	require.False(t, same(boot, "2001:db8::1", "2001:db8::2"))
 }
 
-func TestHostileRequests(t *testing.T) {
+func TestEndlessHeaderIsCut(t *testing.T) {
 	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.headerTime = 100 * time.Millisecond })
-	token := f.roleToken(t, access.Infrastructure, 0)
 	c := f.dial(t)
 	_, err := io.WriteString(c, "GET /v1/images HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 	require.NoError(t, err)
 	p, err := io.ReadAll(c)
 	require.NoError(t, err, "a header that never ends")
 	require.NotContains(t, string(p), "200 OK")
+}
 
+func TestHostileRequests(t *testing.T) {
+	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.headerTime = patience }) // on a busy machine too
+	token := f.roleToken(t, access.Infrastructure, 0)
 	auth := "Authorization: Bearer " + token + "\r\n"
 	for what, r := range map[string]struct{ raw, status string }{
 		"header too long":  {"GET /v1/images HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 2*netHeader) + "\r\n\r\n", "431"},
