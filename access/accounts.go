@@ -119,6 +119,9 @@ func (a *Accounts) Bootstrap(ctx context.Context, keep bool) (password string, e
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.mu.record.Users) > 0 {
+		if a.mu.record.firstHash() == "" { // a kill may have left it
+			_ = os.Remove(filepath.Join(a.dir, FirstPasswordFile))
+		}
 		return "", nil
 	}
 	password = randomText(12)

@@ -31,7 +31,7 @@ func (f *netFixture) dial(t *testing.T) net.Conn {
 
 // TestSilentClientsAreCut has clients stop in the handshake: each is cut off.
 func TestSilentClientsAreCut(t *testing.T) {
-	f := newNet(t, "127.0.0.1:0", func(o *Options) { o.headerTime = 100 * time.Millisecond })
+	f := newNet(t, "127.0.0.1:0", func(o *Options) { o.headerTime = 2 * time.Second })
 	for what, sent := range map[string]string{"nothing": "", "half a handshake": "\x16\x03\x01\x02\x00\x01"} {
 		c := f.dial(t)
 		_, err := io.WriteString(c, sent)
@@ -81,7 +81,7 @@ func TestSilentBodiesAreCut(t *testing.T) {
 
 // TestUnknownExpectationsAreCut: net/http refuses these before any handler.
 func TestUnknownExpectationsAreCut(t *testing.T) {
-	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.restTime = 100 * time.Millisecond; o.headerTime = 100 * time.Millisecond })
+	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.restTime = 100 * time.Millisecond; o.headerTime = 2 * time.Second })
 	c := f.dial(t)
 	_, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 10\r\n\r\n")
 	require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestOneHostOfIPv6(t *testing.T) {
 }
 
 func TestEndlessHeaderIsCut(t *testing.T) {
-	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.headerTime = 100 * time.Millisecond })
+	f := newNet(t, "127.0.0.1:0,tls=off", func(o *Options) { o.headerTime = 2 * time.Second })
 	c := f.dial(t)
 	_, err := io.WriteString(c, "GET /v1/images HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 	require.NoError(t, err)

@@ -43,6 +43,9 @@ func (b *backend) CreateBundle(ctx context.Context, req v1.BundleRequest, reques
 		return task.Info{}, err
 	}
 	if _, err := b.bundle(ctx, req.Name); err == nil {
+		if i, known, err := tasks.Known(requestID, digest); known || err != nil {
+			return i, err // the same request, sent twice at once, has made it
+		}
 		return task.Info{}, &v1.Error{Code: v1.CodeExists, Message: "there is an artifact bundle " + quoted(req.Name) + " already", Advice: "Choose another name, or delete that one."}
 	}
 	uri := model.NewURI(model.ArtifactBundles)

@@ -89,6 +89,12 @@ func (b restBackend) CaptureVolume(ctx context.Context, how rest.How, volume *mo
 	if plan != nil && plan.Type != "capture" {
 		return rest.Done{}, attribute.Invalid("build plan %q is of the type %s: a capture needs one of type capture", plan.Name, plan.Type)
 	}
+	steps := plan != nil && len(plan.Steps) > 0
+	if !steps {
+		if done, known, err := b.Repeated(ctx, how); known || err != nil {
+			return done, err
+		}
+	}
 	if err := b.freeGolden(ctx, head); err != nil {
 		return rest.Done{}, err
 	}
@@ -96,7 +102,7 @@ func (b restBackend) CaptureVolume(ctx context.Context, how rest.How, volume *mo
 	if err != nil {
 		return rest.Done{}, err
 	}
-	if plan != nil && len(plan.Steps) > 0 {
+	if steps {
 		i, err := b.Capture(ctx, v1.CaptureByPlan{Volume: volume.Name, Plan: string(plan.URI), Name: disk}, how.RequestID)
 		return rest.Done{Task: &i}, err
 	}

@@ -308,22 +308,23 @@ func (res *Resource) remove(c *Call) error {
 	if err != nil {
 		return err
 	}
-	if done, known, err := c.Backend.Repeated(c.Context(), how); known || err != nil {
-		if err != nil {
-			return err
-		}
-		return res.answer(c, res.Delete, http.StatusOK, done) // it is gone already
+	before, repeated, err := c.Backend.Repeated(c.Context(), how)
+	if err != nil {
+		return err
 	}
 	var old model.Resource
 	err = c.view(func(v *View) (err error) {
 		old, err = res.Find(v)
 		return err
 	})
+	if err != nil && repeated {
+		return res.answer(c, res.Delete, http.StatusOK, before) // it is gone already
+	}
 	if err != nil {
 		return err
 	}
 	how.Task = res.Delete == AsTask
-	done, err := c.Backend.Delete(c.Context(), how, old)
+	done, err := c.Backend.Delete(c.Context(), how, old) // finishes what a repeated one left
 	if err != nil {
 		return err
 	}
