@@ -92,7 +92,7 @@ func (s *Store) acceptLoss(ctx context.Context, e *volumeEntry, requestID string
 	}
 	v := s.newVolume(e)
 	defer v.top.Load().close()
-	a := &acceptor{v: v, f: f, lost: unsyncedSet{}, proved: unsyncedSet{}, disk: alignedBuffer(BlockSize), shown: alignedBuffer(BlockSize)}
+	a := &acceptor{v: v, f: f, held: map[heldBlock]bool{}, lost: unsyncedSet{}, proved: unsyncedSet{}, disk: alignedBuffer(BlockSize), shown: alignedBuffer(BlockSize)}
 	defer a.close()
 	if err := a.run(ctx, requestID); err != nil {
 		if errors.Is(err, ErrFailed) || errors.Is(err, ctx.Err()) {
@@ -136,7 +136,8 @@ type acceptor struct {
 	direct map[int]file // by segment, past the page cache
 	disk   []byte       // a block as it has it
 	shown  []byte       // and as the kernel shows it
-	proved unsyncedSet  // what is as it was acknowledged
+	held   map[heldBlock]bool
+	proved unsyncedSet // what is as it was acknowledged
 	lost   unsyncedSet
 }
 
@@ -253,14 +254,27 @@ func (a *acceptor) openFiles() (err error) {
 	return nil
 }
 
+// heldBlock is a block of an entry of the ring.
+type heldBlock struct {
+	seq uint64
+	i   int
+}
+
 // holds tells whether the disk has block i of an entry. One that cannot be read
-// it has not.
+// it has not. The disk is asked once: a read that fails now and not the next time
+// would have the map leave out a block that is taken for proved.
 func (a *acceptor) holds(e intent, i int) (bool, error) {
 	if e.kind == intentZero {
 		return true, nil
 	}
-	found, err := a.block((e.block + int64(i)) << blockShift)
-	return err == nil && found && blockSum(a.disk) == e.sums[i], nil
+	at := heldBlock{e.seq, i}
+	held, asked := a.held[at]
+	if !asked {
+		found, err := a.block((e.block + int64(i)) << blockShift)
+		held = err == nil && found && blockSum(a.disk) == e.sums[i]
+		a.held[at] = held
+	}
+	return held, nil
 }
 
 // block reads a block of the layer past the page cache; found is false if its
